@@ -1,0 +1,84 @@
+"""Progress is events: the worker does not know who watches (style.md, "Progress is events")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step of a run began. `title` is one line for people."""
+
+    run_id: str
+    step: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepAdvanced:
+    """A step moved. `done`/`total` in `unit` ("bytes" or "percent"); total None while unknown."""
+
+    run_id: str
+    step: str
+    done: float
+    total: float | None
+    unit: str = "bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinished:
+    """A step ended well. `detail` is one line for people; `reused` = its result was already stored."""
+
+    run_id: str
+    step: str
+    detail: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Bytes moved since the last event of this kind: on the wire, written to disk, of guest data."""
+
+    wire: int = 0
+    disk: int = 0
+    guest: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """We wait and spend no attempt; `reason` None = the wait is over."""
+
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line that a person must see (a warning, a decision we took)."""
+
+    text: str
+
+
+Event = StepStarted | StepAdvanced | StepFinished | Bytes | Waiting | Note
+
+
+class Reporter(Protocol):
+    """Somebody who watches. Called from the thread that works; must not raise and must return quickly."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event."""
+
+
+def null_reporter(_event: Event, /) -> None:
+    """Watch nothing."""
+
+
+def callback_reporter(callback: Callable[[int, int | None], None]) -> Reporter:
+    """Turn events into `callback(done, total)` in bytes, for the steps that move bytes."""
+
+    def report(event: Event, /) -> None:
+        if isinstance(event, StepAdvanced) and event.unit == "bytes":
+            callback(int(event.done), None if event.total is None else int(event.total))
+
+    return report

@@ -1,0 +1,1 @@
+"""Clouds that own instances: one method = one request; never waits, never downloads."""

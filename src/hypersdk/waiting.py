@@ -1,0 +1,131 @@
+"""Every wait of the product: one monotonic clock, one stop flag, tick hooks, a reason that people see.
+
+Rules of this file: a wait spends no attempt; a set stop flag ends it at once; hooks (lease heartbeats) run at least
+every `TICK` seconds of any wait; nobody else sleeps (a house test looks).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hypersdk import errors, events
+
+TICK = 1.0
+"""Longest time in seconds between two looks at hooks and conditions. A wait on the flag itself ends at once."""
+
+T = TypeVar("T")
+
+
+class StopFlag:
+    """Asks work to stop; set from a signal handler, another thread, or `runs cancel`.
+
+    `cancelled` tells the two endings apart: interrupted work is kept for resume, cancelled work is cleaned up.
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.cancelled = False
+
+    def set(self, *, cancelled: bool = False) -> None:
+        """Ask to stop."""
+        self.cancelled = self.cancelled or cancelled
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether somebody asked."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep up to `seconds`; True at once when asked to stop."""
+        return self._event.wait(seconds)
+
+    def check(self) -> None:
+        """Raise if somebody asked to stop.
+
+        Raises:
+            Interrupted: by signal or caller.
+            Cancelled: the run was cancelled.
+        """
+        if self._event.is_set():
+            if self.cancelled:
+                raise errors.Cancelled("cancelled")
+            raise errors.Interrupted("interrupted", hint="the same command resumes")
+
+
+@dataclass
+class Waiter:
+    """Carries clock, stop flag, tick hooks and reporter to everything that may wait.
+
+    Args:
+        stop: the flag that ends every wait.
+        clock: monotonic seconds.
+        sleep: waits up to so many seconds and returns True if asked to stop; tests pass a virtual one.
+        report: told why we wait, and when it is over.
+        hooks: called on every tick (heartbeats); an exception from a hook ends the wait.
+    """
+
+    stop: StopFlag = field(default_factory=StopFlag)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], bool] | None = None
+    report: events.Reporter = events.null_reporter
+    hooks: list[Callable[[], None]] = field(default_factory=list)
+
+    def tick(self) -> None:
+        """Run the hooks and look at the stop flag; long loops that do not wait call this."""
+        for hook in self.hooks:
+            hook()
+        self.stop.check()
+
+    def pause(self, seconds: float, reason: str) -> None:
+        """Wait `seconds`, showing `reason`.
+
+        Raises:
+            Stopped: the flag was set.
+        """
+        self._until(lambda: None, self.clock() + seconds, seconds, reason)
+
+    def wait_for(
+        self, reason: str, condition: Callable[[], T | None], *, every: float = TICK, longest: float | None = None
+    ) -> T | None:
+        """Wait until `condition` returns something other than None.
+
+        Args:
+            reason: shown as waiting-because.
+            condition: asked every `every` seconds.
+            every: seconds between two questions.
+            longest: give up after so many seconds and return None; None = never.
+
+        Raises:
+            Stopped: the flag was set.
+        """
+        deadline = None if longest is None else self.clock() + longest
+        return self._until(condition, deadline, every, reason)
+
+    def _until(self, condition: Callable[[], T | None], deadline: float | None, every: float, reason: str) -> T | None:
+        shown = False
+        try:
+            while True:
+                self.tick()
+                if (value := condition()) is not None:
+                    return value
+                now = self.clock()
+                if deadline is not None and now >= deadline:
+                    return None
+                if not shown:
+                    self.report(events.Waiting(reason))
+                    shown = True
+                self._sleep_ticking(min(every, deadline - now) if deadline is not None else every)
+        finally:
+            if shown:
+                self.report(events.Waiting(None))
+
+    def _sleep_ticking(self, seconds: float) -> None:
+        sleep = self.sleep or self.stop.wait
+        end = self.clock() + seconds
+        while (left := end - self.clock()) > 0:
+            sleep(min(left, TICK))
+            self.tick()
