@@ -1,0 +1,83 @@
+"""What nobody knows for sure about OCI, as switches: `--assume NAME=VALUE`, or the seed's key `assume`.
+
+Each row says what the emulator does by default and who saw it. A product that copes with both values copes with OCI.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+
+class AssumptionError(ValueError):
+    """No such assumption, or no such value of it."""
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """The switches, by their Python names (`status-object` is `status_object`).
+
+    Args:
+        status_object: a tiny JSON object stands at the name in the second half of EXPORTING (one script saw it).
+        open_upload: a second multipart upload of the object's name stays open after an export (dstack issue 3914).
+        no_work_request_id: CreateImage and ExportImage send no `opc-work-request-id` (2018 recordings).
+        work_request_id_list: that header holds two ids with a comma (Terraform provider's source).
+        old_etag_in_export: the reply of ExportImage carries the image's etag from before (2018 recordings).
+        lock_minutes: no second image of one instance within this time (documentation).
+    """
+
+    status_object: bool = True
+    open_upload: bool = True
+    no_work_request_id: bool = False
+    work_request_id_list: bool = False
+    old_etag_in_export: bool = True
+    lock_minutes: float = 20.0
+
+    def assume(self, name: str, value: Any) -> Self:
+        """The same with one switch set.
+
+        Args:
+            name: as on the command line, with hyphens.
+            value: true, false, `on`, `off`, or for `lock-minutes` a number (or its text).
+
+        Raises:
+            AssumptionError: names the assumption and what it takes.
+        """
+        known = {field.name.replace("_", "-"): field.name for field in fields(self)}
+        if name not in known:
+            raise AssumptionError(f"{name}: no such assumption; there are {', '.join(known)}")
+        read = _minutes if known[name] == "lock_minutes" else _switch
+        changes: dict[str, Any] = {known[name]: read(name, value)}
+        return replace(self, **changes)
+
+    def assume_all(self, values: Mapping[str, Any]) -> Self:
+        """The same with several switches set."""
+        result = self
+        for name, value in values.items():
+            result = result.assume(name, value)
+        return result
+
+    def assume_text(self, text: str) -> Self:
+        """The same with `NAME=VALUE` of the command line applied."""
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise AssumptionError(f"{text}: expected NAME=VALUE")
+        return self.assume(name, value)
+
+
+def _switch(name: str, value: Any) -> bool:
+    words = {"on": True, "off": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value in words:
+        return words[value]
+    raise AssumptionError(f"{name}: {value!r} is neither on nor off")
+
+
+def _minutes(name: str, value: Any) -> float:
+    try:
+        minutes = float(value) if not isinstance(value, bool) else -1.0
+    except (TypeError, ValueError):
+        minutes = -1.0
+    if not 0 <= minutes < float("inf"):
+        raise AssumptionError(f"{name}: {value!r} is no number of minutes")
+    return minutes
