@@ -68,9 +68,7 @@ class Effect:
 EFFECTS: Mapping[str, Effect] = {
     "error": Effect(
         {
-            "status": Field(
-                lambda v: _is_int(v) and v in ERROR_STATUSES, "an HTTP status from 400 to 599", required=True
-            ),
+            "status": Field(lambda v: _is_int(v) and v in ERROR_STATUSES, "a status from 400 to 599", required=True),
             "code": Field(lambda v: isinstance(v, str), "a text", required=True),
             "message": Field(lambda v: isinstance(v, str), "a text"),
             "headers": Field(_is_headers, "an object of texts"),

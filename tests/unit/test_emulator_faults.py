@@ -1,0 +1,100 @@
+"""Faults are validated, matched, consumed and counted."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hypersdk_emulator.faults import EFFECTS, FaultBook, FaultError
+
+OPERATIONS = frozenset({"GetObject", "ListImages", "ExportImage", "CreateImage", "GetWorkRequest"})
+
+
+def book(*faults):
+    made = FaultBook(OPERATIONS)
+    for fault in faults:
+        made.declare(fault)
+    return made
+
+
+@given(
+    faults=st.lists(st.tuples(st.sampled_from(["GetObject", "ListImages", "*"]), st.integers(1, 4), st.integers(0, 3))),
+    calls=st.lists(st.sampled_from(["GetObject", "ListImages"]), max_size=30),
+)
+def test_every_call_meets_at_most_one_fault_and_all_is_counted(faults, calls):
+    """Consumed faults equal the calls hit, none beyond its times, and a fault starts only after its skip."""
+    made = book(*({"operation": o, "times": t, "skip": s, "effect": "reset"} for o, t, s in faults))
+    hit = [fault for call in calls if (fault := made.take(call))]
+    assert len(hit) == sum(row["consumed"] for row in made.listing())
+    for row in made.listing():
+        assert 0 <= row["consumed"] <= row["times"]
+        assert row["remaining"] == row["times"] - row["consumed"]
+        matching = sum(row["operation"] in (call, "*") for call in calls)
+        assert row["consumed"] <= max(0, matching - row["skip"])
+
+
+def test_the_oldest_matching_fault_goes_first_and_spent_ones_stay_listed():
+    """Two faults of one operation are met in the order declared; the list shows both as spent."""
+    made = book(
+        {"operation": "GetObject", "effect": "reset"}, {"operation": "GetObject", "effect": "html", "objectName": "a"}
+    )
+    assert [made.take("GetObject", object_name="a").effect for _ in range(2)] == ["reset", "html"]
+    assert made.take("GetObject", object_name="a") is None
+    assert [(row["consumed"], row["remaining"]) for row in made.listing()] == [(1, 0), (1, 0)]
+
+
+def test_object_name_and_path_narrow_a_fault():
+    """The objectName compares exactly and path is a part of the raw path."""
+    made = book({"operation": "GetObject", "effect": "reset", "objectName": "a/b", "path": "/b/one/"})
+    assert made.take("GetObject", path="/n/ns/b/one/o/a", object_name="a") is None
+    assert made.take("GetObject", path="/n/ns/b/two/o/a%2Fb", object_name="a/b") is None
+    assert made.take("GetObject", path="/n/ns/b/one/o/a%2Fb", object_name="a/b") is not None
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        ({"operation": "GetNothing", "effect": "reset"}, "operation: 'GetNothing'"),
+        ({"operation": "GetObject", "effect": "explode"}, "effect: 'explode'"),
+        ({"operation": "GetObject", "effect": "reset", "afterBytes": 1}, "afterBytes"),
+        ({"operation": "GetObject", "effect": "cut-body"}, "afterBytes"),
+        ({"operation": "GetObject", "effect": "cut-body", "afterBytes": -1}, "afterBytes: -1"),
+        ({"operation": "GetObject", "effect": "error", "status": 200, "code": "x"}, "status: 200"),
+        ({"operation": "GetObject", "effect": "error", "status": 503, "code": "x", "headers": {"a": 1}}, "headers"),
+        ({"operation": "GetObject", "effect": "reset", "times": 0}, "times: 0"),
+        ({"operation": "GetObject", "effect": "reset", "times": True}, "times: True"),
+        ({"operation": "GetObject", "effect": "export-all-zero"}, "operation: the effect export-all-zero"),
+        ({"operation": "GetObject", "effect": "delay", "seconds": "1"}, "seconds: '1'"),
+        (["GetObject"], "a fault is a JSON object"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_the_name_of_its_field(fault, named):
+    """Nothing is added, and the text names the field."""
+    made = book()
+    with pytest.raises(FaultError) as caught:
+        made.declare(fault)
+    assert named in str(caught.value)
+    assert made.listing() == []
+
+
+def test_every_effect_can_be_declared_with_its_own_fields():
+    """Each effect of the table is accepted for an operation it is for, and listed with its fields and counts."""
+    values = {"status": 503, "code": "ServiceUnavailable", "afterBytes": 1, "at": 0, "seconds": 0.5}
+    made = book()
+    for kind, effect in EFFECTS.items():
+        needed = {name: values[name] for name, rule in effect.fields.items() if rule.required}
+        made.declare({"operation": next(iter(effect.only), "*"), "effect": kind, **needed})
+    assert [row["effect"] for row in made.listing()] == list(EFFECTS)
+    assert all(row["remaining"] == 1 and row["consumed"] == 0 and row["holding"] == 0 for row in made.listing())
+
+
+def test_an_outage_lasts_its_real_time_and_ends_when_faults_are_dropped():
+    """From the call that meets it on nothing answers for the declared seconds; DELETE faults ends it early."""
+    made = book({"operation": "*", "effect": "outage", "seconds": 60})
+    assert not made.in_outage(100.0)
+    made.start_outage(made.take("ListImages"), 100.0)
+    assert made.in_outage(159.9)
+    assert not made.in_outage(160.0)
+    made.start_outage(made.declare({"operation": "*", "effect": "outage", "seconds": 60}), 200.0)
+    made.clear()
+    assert not made.in_outage(201.0)
+    assert made.listing() == []
