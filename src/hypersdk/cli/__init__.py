@@ -1,0 +1,120 @@
+"""The command `hyperexport`: a table of commands, loaded when used, and what an ending means to the shell.
+
+Rules of this room: a command parses, calls one public function, prints. stdout carries only the result. An ending
+becomes an exit code here and nowhere else (design section 3). `--help` imports click and nothing heavier.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from hypersdk import errors
+
+COMMANDS: dict[str, str] = {
+    "config": "Show the effective configuration; check that it works.",
+    "demo": "Rehearse the main job on a private cloud on this machine.",
+    "emulator": "Run a private Oracle Cloud on loopback.",
+    "export": "Take an instance out of the cloud into a verified disk.",
+    "images": "List, show and delete custom images.",
+    "instances": "List, show, start and stop instances.",
+    "ls": "List objects.",
+    "rm": "Delete objects.",
+    "runs": "What ran, what runs, and what to do about it.",
+    "stat": "Show facts about an object.",
+}
+"""Command -> its line in `--help`; the code is `command` in the module of that name in this room."""
+
+BROKEN_PIPE = 141
+INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    """A group that knows its commands' names and lines without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"hypersdk.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            raise click.UsageError(f"no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name]) for name in self.list_commands(ctx)])
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"hyperexport {version('hypersdk')}")
+        ctx.exit()
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
+)
+def cli() -> None:
+    """Take virtual machines out of Oracle Cloud into verified disks, and rehearse it offline."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code (design section 3)."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the arguments; None = the process's own.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        status = cli.main(args=None if argv is None else list(argv), prog_name="hyperexport", standalone_mode=False)
+        sys.stdout.flush()
+    except errors.HypersdkError as error:
+        return _explain(error)
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("hyperexport: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away; Python would complain again while it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status if isinstance(status, int) else 0
+
+
+def _explain(error: errors.HypersdkError) -> int:
+    click.echo(f"hyperexport: {error}", err=True)
+    if os.environ.get("HYPEREXPORT_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    return error.exit_code

@@ -1,0 +1,87 @@
+"""What every command that talks to a cloud starts with: configuration, rooms joined by wiring, output, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import click
+
+from hypersdk import events
+from hypersdk.cli.options import flags_of
+from hypersdk.cli.output import Output
+from hypersdk.config import Config, load_config
+from hypersdk.waiting import StopFlag, Waiter
+from hypersdk.wiring import Wiring
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class CliContext:
+    """What a command works with."""
+
+    config: Config
+    wiring: Wiring
+    out: Output
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody can answer a question."""
+        return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@contextmanager
+def open_context(ctx: click.Context, reporter: events.Reporter | None = None) -> Iterator[CliContext]:
+    """Load the configuration and join the rooms for one command; closes connections afterwards.
+
+    Args:
+        ctx: click's context, which holds the shared options.
+        reporter: who watches; None = waits are told as notes.
+
+    Raises:
+        ConfigError: the configuration is unusable.
+    """
+    flags = dict(flags_of(ctx))
+    out = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet", False), verbose=flags.pop("verbose", False))
+    if flags.pop("debug", False):
+        os.environ["HYPEREXPORT_DEBUG"] = "1"
+    config = load_config(flags)
+    for warning in config.warnings:
+        out.note(f"hyperexport: {warning}")
+    stop = StopFlag()
+    _stop_on_signals(stop, out)
+    waiter = Waiter(stop=stop, report=reporter or _WaitingNotes(out))
+    with Wiring(config, waiter) as wiring:
+        yield CliContext(config, wiring, out)
+
+
+class _WaitingNotes:
+    """Tells each new reason to wait once, for commands that show no progress."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._last: str | None = None
+
+    def __call__(self, event: events.Event, /) -> None:
+        if isinstance(event, events.Waiting) and event.reason not in (None, self._last):
+            self._last = event.reason
+            self._out.note(f"waiting: {event.reason}")
+        elif isinstance(event, events.Note):
+            self._out.note(event.text)
+
+
+def _stop_on_signals(stop: StopFlag, out: Output) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(130)  # the second time: at once, as design section 3 says
+        stop.set()
+        out.note(f"hyperexport: {signal.Signals(number).name}: stopping; once more to stop at once")
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_signal)

@@ -1,0 +1,63 @@
+"""Options that many commands share, in the words of the OCI CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Option declarations -> (key of `load_config`'s flags, help). The names are oci-cli's where it has one.
+CONNECTION: Mapping[tuple[str, ...], tuple[str, str]] = {
+    ("--profile",): ("profile", "Profile in ~/.oci/config."),
+    ("--config-file",): ("config_file", "OCI configuration file."),
+    ("--config",): ("config", "hypersdk.yaml to use."),
+    ("--auth",): ("auth", "How to sign in: api_key or security_token."),
+    ("--region",): ("region", "Region, such as eu-frankfurt-1."),
+    ("-c", "--compartment-id"): ("compartment_ocid", "Compartment to look in; default: all that you can list."),
+    ("-ns", "--namespace"): ("namespace", "Object Storage namespace."),
+    ("-bn", "--bucket-name"): ("bucket", "Bucket for the exported object."),
+    ("--endpoint",): ("endpoint", "One endpoint for all services, such as an emulator's."),
+    ("--cert-bundle",): ("ca_bundle", "PEM file of trusted certificate authorities."),
+    ("--proxy",): ("proxy", "Proxy URL."),
+}
+
+
+def connection_options(function: F) -> F:
+    """Add the options that say which cloud, who we are and how to connect; their values arrive in the context."""
+    for declarations, (key, text) in reversed(CONNECTION.items()):
+        function = click.option(
+            *declarations, f"flag_{key}", expose_value=False, help=text, callback=_collector(key), metavar="TEXT"
+        )(function)
+    return function
+
+
+def output_options(function: F) -> F:
+    """Add --json, -q, -v and --debug; their values arrive in the context."""
+    for declarations, key, text in (
+        (("--debug",), "debug", "Show tracebacks."),
+        (("-v", "--verbose"), "verbose", "Say more on stderr."),
+        (("-q", "--quiet"), "quiet", "Say nothing but errors on stderr."),
+        (("--json",), "json", "Print the result as JSON."),
+    ):
+        function = click.option(
+            *declarations, f"flag_{key}", is_flag=True, expose_value=False, help=text, callback=_collector(key)
+        )(function)
+    return function
+
+
+def flags_of(ctx: click.Context) -> dict[str, Any]:
+    """The shared options that the user gave, by key."""
+    flags: dict[str, Any] = ctx.find_root().ensure_object(dict)
+    return flags
+
+
+def _collector(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def collect(ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        if value not in (None, False):
+            flags_of(ctx)[key] = value
+        return value
+
+    return collect
