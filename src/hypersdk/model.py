@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,6 +12,9 @@ from hypersdk import errors
 # ocid1.<resource type>.<realm>.[region][.future use].<unique id>; the SDK's own check is as loose
 # (docs.oracle.com, "Resource Identifiers").
 _OCID = re.compile(r"ocid1\.([a-z0-9]+)\.(oc[a-z0-9]*)\.([a-z0-9-]*)((?:\.[A-Za-z0-9_-]*)*)\.([A-Za-z0-9_-]+)\Z")
+
+Sign = Callable[[str, str, Mapping[str, str]], Mapping[str, str]]
+"""(method, url, headers) -> all headers to send, signature included; never touches a body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,10 @@ reaches the caller. A reply that fails is `ReplyRefused` (retryable), a 412 is `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hypersdk.model import ByteRange, Secret
-
-Sign = Callable[[str, str, Mapping[str, str]], Mapping[str, str]]
-"""(method, url, headers) -> all headers to send, signature included. Must not touch the body."""
+from hypersdk.model import ByteRange, Secret, Sign
 
 
 @dataclass(frozen=True, slots=True)
