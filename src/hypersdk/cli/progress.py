@@ -1,0 +1,131 @@
+"""Progress for people: bars on a terminal, else one line per step and one every 30 seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hypersdk import events
+from hypersdk.cli.output import Output
+from hypersdk.model import format_size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+LINE_EVERY = 30.0
+"""Seconds between two lines of a step that moves, without a terminal (design section 3)."""
+
+
+@contextmanager
+def progress(out: Output, *, terminal: bool) -> Iterator[events.Reporter]:
+    """Show the events of a run on stderr.
+
+    Args:
+        out: where notes go; a quiet output shows nothing at all.
+        terminal: whether stderr can show bars.
+
+    Yields:
+        The reporter to hand to the run.
+    """
+    if out.quiet:
+        yield events.null_reporter
+    elif terminal:
+        with _bars() as shown:
+            yield shown
+    else:
+        yield Lines(out.note)
+
+
+class Lines:
+    """One line when a step starts or ends, and one every 30 seconds while it moves.
+
+    Args:
+        write: takes a line.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._last = clock()
+        self._began = (self._last, 0.0)
+        self._reason: str | None = None
+
+    def __call__(self, event: events.Event, /) -> None:
+        """Take one event."""
+        if isinstance(event, events.StepStarted):
+            self._last = self._clock()
+            self._began = (self._last, 0.0)
+            self._write(f"{event.step}: {event.title}")
+        elif isinstance(event, events.StepFinished):
+            if event.detail:
+                self._write(f"{event.step}: {event.detail}" + (" (already done)" if event.reused else ""))
+        elif isinstance(event, events.StepAdvanced):
+            if self._clock() - self._last >= LINE_EVERY:
+                self._last = self._clock()
+                self._write(f"{event.step}: {moved(event)}")
+        elif isinstance(event, events.Waiting):
+            if event.reason not in (None, self._reason):
+                self._write(f"waiting: {event.reason}")
+            self._reason = event.reason or self._reason
+        elif isinstance(event, events.Note):
+            self._write(event.text)
+
+
+def moved(event: events.StepAdvanced) -> str:
+    """How far a step is, in words: "1.5 GiB of 4.0 GiB (37 %)"."""
+    if event.unit == "percent":
+        return f"{event.done:.0f} %"
+    if not event.total:
+        return format_size(event.done)
+    return f"{format_size(event.done)} of {format_size(event.total)} ({100 * event.done / event.total:.0f} %)"
+
+
+@contextmanager
+def _bars() -> Iterator[events.Reporter]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[moved]}"),
+        TimeElapsedColumn(),
+    )
+    # Rich honours NO_COLOR and a dumb TERM by itself.
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        yield _Bars(shown)
+
+
+class _Bars:
+    """One bar per step; what a wait is for stands in the bar's text."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._task: TaskID | None = None
+        self._title = ""
+
+    def __call__(self, event: events.Event, /) -> None:
+        if isinstance(event, events.StepStarted):
+            self._title = event.title
+            self._task = self._shown.add_task(event.title, total=None, moved="")
+        elif isinstance(event, events.Note):
+            self._shown.console.print(event.text, markup=False, highlight=False)
+        elif self._task is not None:
+            self._update(self._task, event)
+
+    def _update(self, task: TaskID, event: events.Event) -> None:
+        if isinstance(event, events.StepAdvanced):
+            total = 100.0 if event.unit == "percent" else event.total
+            self._shown.update(task, completed=event.done, total=total, moved=moved(event))
+        elif isinstance(event, events.Waiting):
+            self._shown.update(
+                task, description=self._title if event.reason is None else f"{self._title}: {event.reason}"
+            )
+        elif isinstance(event, events.StepFinished):
+            self._shown.update(task, total=1, completed=1, description=self._title, moved=event.detail)
+            self._shown.stop_task(task)
+            self._task = None
