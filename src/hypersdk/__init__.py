@@ -1,0 +1,68 @@
+"""hypersdk: take virtual machines out of Oracle Cloud into verified disks.
+
+Names resolve on first use (PEP 562): importing this package loads no SDK, no engine, no database.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hypersdk import errors
+    from hypersdk.config import Config, load_config
+    from hypersdk.events import callback_reporter, null_reporter
+    from hypersdk.exports.options import ExportOptions
+    from hypersdk.exports.plan import ExportPlan
+    from hypersdk.exports.result import ExportResult
+    from hypersdk.model import ByteRange, Checksum, Disk, Image, Instance, ObjectInfo, ObjectRef, Ocid, Proof, Secret
+    from hypersdk.network import NetworkMonitor
+    from hypersdk.retry import RetryPolicy
+    from hypersdk.waiting import StopFlag
+    from hypersdk.wiring import connect, export_instance, open_store, plan_export
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ByteRange": "hypersdk.model",
+    "Checksum": "hypersdk.model",
+    "Config": "hypersdk.config",
+    "Disk": "hypersdk.model",
+    "ExportOptions": "hypersdk.exports.options",
+    "ExportPlan": "hypersdk.exports.plan",
+    "ExportResult": "hypersdk.exports.result",
+    "Image": "hypersdk.model",
+    "Instance": "hypersdk.model",
+    "NetworkMonitor": "hypersdk.network",
+    "ObjectInfo": "hypersdk.model",
+    "ObjectRef": "hypersdk.model",
+    "Ocid": "hypersdk.model",
+    "Proof": "hypersdk.model",
+    "RetryPolicy": "hypersdk.retry",
+    "Secret": "hypersdk.model",
+    "StopFlag": "hypersdk.waiting",
+    "callback_reporter": "hypersdk.events",
+    "connect": "hypersdk.wiring",
+    "errors": "",
+    "export_instance": "hypersdk.wiring",
+    "load_config": "hypersdk.config",
+    "null_reporter": "hypersdk.events",
+    "open_store": "hypersdk.wiring",
+    "plan_export": "hypersdk.wiring",
+}
+"""Public name -> module that holds it; "" = it is a module itself."""
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - the table above is the one place where the public names stand
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'hypersdk' has no attribute {name!r}")
+    value = importlib.import_module(f"hypersdk.{name}") if not home else getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import click
 
+import hypersdk
 from hypersdk import errors
 
 COMMANDS: dict[str, str] = {
@@ -63,9 +64,7 @@ class _LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"hyperexport {version('hypersdk')}")
+        click.echo(f"hyperexport {hypersdk.__version__}")
         ctx.exit()
 
 
