@@ -1,12 +1,11 @@
-"""Faults that a test declares: validated, matched, consumed and counted. Pure: no socket, the real clock injected.
+"""Faults that a test declares: validated, matched, consumed and counted. Pure: no clock, no socket.
 
 A fault hits the next `times` matching calls after letting `skip` matching calls pass. Each call meets at most one
-fault, the oldest that matches. What an effect does lives with the reply or the export that it spoils. Everything
-consumed stays listed, so a test can prove that its fault really happened.
+fault, the oldest that matches. What an effect does to a reply lives in `effects.py`; what it does to an export in
+`exporter.py`. Everything consumed stays listed, so a test can prove that its fault really happened.
 """
 
 import itertools
-import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,13 +107,14 @@ class Fault:
     declared: Mapping[str, Any]
     passed: int = 0
     consumed: int = 0
+    holding: int = 0
 
     @property
     def remaining(self) -> int:
         """Matching calls that it will still hit."""
         return self.times - self.consumed
 
-    def matches(self, operation: str, path: str, object_name: str | None) -> bool:
+    def matches(self, operation: str, path: str, object_name: str) -> bool:
         """True if the call is one that this fault is about, spent or not."""
         declared = self.declared
         return (
@@ -123,13 +123,27 @@ class Fault:
             and declared.get("path", "") in path
         )
 
-    def option(self, name: str, default: Any = None) -> Any:
-        """A field of the declaration."""
-        return self.declared.get(name, default)
+    def text(self, name: str, default: str = "") -> str:
+        """A declared text field of the effect."""
+        return str(self.declared.get(name, default))
+
+    def number(self, name: str) -> int:
+        """A declared whole-number field of the effect."""
+        return int(self.declared[name])
+
+    @property
+    def seconds(self) -> float:
+        """The declared duration of a delay or outage in real seconds."""
+        return float(self.declared["seconds"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The declared headers of an `error`."""
+        return dict(self.declared.get("headers", {}))
 
     def as_json(self) -> dict[str, Any]:
         """The declaration with its id and counts."""
-        counts = {"id": self.id, "remaining": self.remaining, "consumed": self.consumed}
+        counts = {"id": self.id, "remaining": self.remaining, "consumed": self.consumed, "holding": self.holding}
         return {**self.declared, "times": self.times, "skip": self.skip, **counts}
 
 
@@ -173,12 +187,10 @@ class FaultBook:
 
     Args:
         operations: every operation the emulator knows, SDK camel-case.
-        real_clock: seconds of real time, for outages.
     """
 
-    def __init__(self, operations: Collection[str], real_clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, operations: Collection[str]) -> None:
         self._operations = operations
-        self._real_clock = real_clock
         self._faults: dict[str, Fault] = {}
         self._numbers = itertools.count(1)
         self._outage_ends = float("-inf")
@@ -201,13 +213,13 @@ class FaultBook:
         self._faults[fault.id] = fault
         return fault
 
-    def take(self, operation: str, *, object_name: str | None, path: str) -> Fault | None:
-        """The fault that this call meets, if any; it counts as consumed from now on, and an outage begins.
+    def take(self, operation: str, *, path: str = "", object_name: str = "") -> Fault | None:
+        """The fault that this call meets, if any; it counts as consumed from now on.
 
         Args:
             operation: the call, SDK camel-case.
-            object_name: the decoded object name, None for calls without one.
             path: the raw path as it came.
+            object_name: the decoded object name, empty for calls without one.
         """
         for fault in self._faults.values():
             if not fault.remaining or not fault.matches(operation, path, object_name):
@@ -216,18 +228,24 @@ class FaultBook:
                 fault.passed += 1
                 continue
             fault.consumed += 1
-            if fault.effect == "outage":
-                self._outage_ends = self._real_clock() + float(fault.option("seconds"))
             return fault
         return None
 
-    def outage(self) -> bool:
-        """True while a consumed `outage` lasts: no call is answered."""
-        return self._real_clock() < self._outage_ends
+    def start_outage(self, fault: Fault, real_now: float) -> None:
+        """From now on no call is answered, until `fault.seconds` of real time have passed."""
+        self._outage_ends = max(self._outage_ends, real_now + fault.seconds)
+
+    def in_outage(self, real_now: float) -> bool:
+        """True while a consumed `outage` lasts."""
+        return real_now < self._outage_ends
 
     def listing(self) -> list[dict[str, Any]]:
         """Every fault since the last `clear`, spent ones too."""
         return [fault.as_json() for fault in self._faults.values()]
+
+    def get(self, fault_id: str) -> Fault | None:
+        """The fault of this id."""
+        return self._faults.get(fault_id)
 
     def clear(self) -> None:
         """Drop all faults, and end an outage."""

@@ -9,15 +9,11 @@ from hypersdk_emulator.faults import EFFECTS, FaultBook, FaultError
 OPERATIONS = frozenset({"GetObject", "ListImages", "ExportImage", "CreateImage", "GetWorkRequest"})
 
 
-def book(*faults, real_clock=None):
-    made = FaultBook(OPERATIONS, real_clock or (lambda: 0.0))
+def book(*faults):
+    made = FaultBook(OPERATIONS)
     for fault in faults:
         made.declare(fault)
     return made
-
-
-def take(made, operation, object_name=None, path="/"):
-    return made.take(operation, object_name=object_name, path=path)
 
 
 @given(
@@ -27,7 +23,7 @@ def take(made, operation, object_name=None, path="/"):
 def test_every_call_meets_at_most_one_fault_and_all_is_counted(faults, calls):
     """Consumed faults equal the calls hit, none beyond its times, and a fault starts only after its skip."""
     made = book(*({"operation": o, "times": t, "skip": s, "effect": "reset"} for o, t, s in faults))
-    hit = [fault for call in calls if (fault := take(made, call))]
+    hit = [fault for call in calls if (fault := made.take(call))]
     assert len(hit) == sum(row["consumed"] for row in made.listing())
     for row in made.listing():
         assert 0 <= row["consumed"] <= row["times"]
@@ -41,17 +37,17 @@ def test_the_oldest_matching_fault_goes_first_and_spent_ones_stay_listed():
     made = book(
         {"operation": "GetObject", "effect": "reset"}, {"operation": "GetObject", "effect": "html", "objectName": "a"}
     )
-    assert [take(made, "GetObject", object_name="a").effect for _ in range(2)] == ["reset", "html"]
-    assert take(made, "GetObject", object_name="a") is None
+    assert [made.take("GetObject", object_name="a").effect for _ in range(2)] == ["reset", "html"]
+    assert made.take("GetObject", object_name="a") is None
     assert [(row["consumed"], row["remaining"]) for row in made.listing()] == [(1, 0), (1, 0)]
 
 
 def test_object_name_and_path_narrow_a_fault():
     """The objectName compares exactly and path is a part of the raw path."""
     made = book({"operation": "GetObject", "effect": "reset", "objectName": "a/b", "path": "/b/one/"})
-    assert take(made, "GetObject", path="/n/ns/b/one/o/a", object_name="a") is None
-    assert take(made, "GetObject", path="/n/ns/b/two/o/a%2Fb", object_name="a/b") is None
-    assert take(made, "GetObject", path="/n/ns/b/one/o/a%2Fb", object_name="a/b") is not None
+    assert made.take("GetObject", path="/n/ns/b/one/o/a", object_name="a") is None
+    assert made.take("GetObject", path="/n/ns/b/two/o/a%2Fb", object_name="a/b") is None
+    assert made.take("GetObject", path="/n/ns/b/one/o/a%2Fb", object_name="a/b") is not None
 
 
 @pytest.mark.parametrize(
@@ -88,21 +84,17 @@ def test_every_effect_can_be_declared_with_its_own_fields():
         needed = {name: values[name] for name, rule in effect.fields.items() if rule.required}
         made.declare({"operation": next(iter(effect.only), "*"), "effect": kind, **needed})
     assert [row["effect"] for row in made.listing()] == list(EFFECTS)
-    assert all(row["remaining"] == 1 and row["consumed"] == 0 for row in made.listing())
+    assert all(row["remaining"] == 1 and row["consumed"] == 0 and row["holding"] == 0 for row in made.listing())
 
 
 def test_an_outage_lasts_its_real_time_and_ends_when_faults_are_dropped():
     """From the call that meets it on nothing answers for the declared seconds; DELETE faults ends it early."""
-    now = [100.0]
-    made = book({"operation": "*", "effect": "outage", "seconds": 60, "times": 2}, real_clock=lambda: now[0])
-    assert not made.outage()
-    take(made, "ListImages")
-    now[0] = 159.9
-    assert made.outage()
-    now[0] = 160.0
-    assert not made.outage()
-    take(made, "GetObject")
-    assert made.outage()
+    made = book({"operation": "*", "effect": "outage", "seconds": 60})
+    assert not made.in_outage(100.0)
+    made.start_outage(made.take("ListImages"), 100.0)
+    assert made.in_outage(159.9)
+    assert not made.in_outage(160.0)
+    made.start_outage(made.declare({"operation": "*", "effect": "outage", "seconds": 60}), 200.0)
     made.clear()
-    assert not made.outage()
+    assert not made.in_outage(201.0)
     assert made.listing() == []
