@@ -211,7 +211,7 @@ class ObjectRef:
     Attributes:
         scheme: "oci", "file", "https", "memory".
         namespace: OCI namespace; host for https; empty elsewhere.
-        bucket: bucket; empty where the store has none.
+        bucket: bucket; for files the directory as the user wrote it; empty where there is none.
         name: object name, or a prefix; an object name is not a path and not a URL (design rule 2).
         version: version id, where one is meant.
     """
@@ -224,7 +224,7 @@ class ObjectRef:
 
     def __str__(self) -> str:
         if self.scheme == "file":
-            return self.name
+            return f"{self.bucket.rstrip('/')}/{self.name}" if self.bucket else self.name
         place = "/".join(part for part in (self.namespace, self.bucket) if part)
         return f"{self.scheme}://{place}/{self.name}"
 
@@ -254,6 +254,7 @@ class ObjectInfo:
         archival_state: the provider's word, "" where there is none.
         modified: time of last change.
         prefix: True when a listing with a delimiter stands for a "directory".
+        version: version id, where the store has versions and the call shows it.
     """
 
     ref: ObjectRef
@@ -265,6 +266,7 @@ class ObjectInfo:
     archival_state: str = ""
     modified: datetime | None = None
     prefix: bool = False
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,27 @@ store hands out paths and offsets instead; `transfer` knows both. Verbs do not r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
 from hypersdk.wire.request import Request
+
+T = TypeVar("T")
+
+
+class Call(Protocol):
+    """Runs one page fetch of a lazy list: the `Retrier`'s bound `call`, or `run_once`."""
+
+    def __call__(self, what: str, function: Callable[[], T], /) -> T:
+        """Run `function`, one request, which people know as `what`."""
+
+
+def run_once(_what: str, function: Callable[[], T]) -> T:
+    """Fetch a page without repeating it."""
+    return function()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,7 @@ class Capabilities:
         min_part_size: bytes, the last part excepted.
         pre_authenticated: whether links can be made that authorize themselves.
         rename: whether an object can get another name without moving bytes.
+        metadata: whether user metadata is kept beside an object.
     """
 
     part_checksum: str | None = None
@@ -34,6 +50,7 @@ class Capabilities:
     min_part_size: int = 0
     pre_authenticated: bool = False
     rename: bool = False
+    metadata: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +63,7 @@ class LocalRange:
 
 @dataclass(frozen=True, slots=True)
 class LocalPart:
-    """A place for a part in a local partial file: the counterpart of a part `Request`."""
+    """A place for the bytes of a part in a local file: the counterpart of a part `Request`."""
 
     path: str
     offset: int
@@ -87,6 +104,32 @@ class PreAuthenticated:
     name: str
     object_name: str
     url: Secret | None = None
+    access: str = ""
+    expires: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BucketFacts:
+    """What a plan must know of a bucket before it writes there.
+
+    Attributes:
+        namespace: its namespace.
+        name: its name.
+        compartment_id: the compartment that owns it.
+        storage_tier: default tier of its objects, the provider's word ("Standard", "Archive"; design: never export
+            to an archive bucket).
+        versioning: the provider's word ("Disabled", "Enabled", "Suspended").
+        retention: whether rules forbid deletes for a time; None = we may not see the rules.
+        read_only: whether it takes no writes (a replication target).
+    """
+
+    namespace: str
+    name: str
+    compartment_id: str
+    storage_tier: str
+    versioning: str
+    retention: bool | None = None
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +145,8 @@ class PutOptions:
 class Store(Protocol):
     """One store, addressed by `ObjectRef`s of its scheme.
 
-    All verbs raise errors of our tree: NotFoundError, PermissionDenied, PreconditionFailed, PassingError...
+    All verbs raise errors of our tree: NotFoundError, PermissionDenied, PreconditionFailed, AlreadyExists (a write that
+    demanded absence), PassingError...
     """
 
     @property
@@ -113,7 +157,7 @@ class Store(Protocol):
         """Facts about an object; NotFoundError if absent."""
 
     def exists(self, ref: ObjectRef) -> bool:
-        """Whether the object is there; permission errors are raised, never taken for absence."""
+        """Whether the object is there; permission errors and an absent bucket are raised, never taken for absence."""
 
     def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Objects whose names start with `ref.name`, every page, lazily, in byte order; else stops at `/`."""
@@ -124,6 +168,12 @@ class Store(Protocol):
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = PutOptions()) -> ObjectInfo:
         """Write a small object from memory (large ones go by multipart)."""
 
+    def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
+        """Give exactly the object of this etag another name in its bucket; AlreadyExists if that is taken.
+
+        A repeated rename whose first reply was lost answers NotFoundError for the source: look at the new name.
+        """
+
     def delete(self, ref: ObjectRef, *, if_match: str | None = None) -> None:
         """Delete; absent is fine; another etag than `if_match` is PreconditionFailed."""
 
@@ -131,7 +181,7 @@ class Store(Protocol):
         """Begin a multipart upload."""
 
     def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request | LocalPart:
-        """The request that uploads part `number` (from 1) of `length` bytes."""
+        """The request that uploads part `number` (from 1) of `length` bytes; the same number again replaces it."""
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, by number."""
@@ -140,7 +190,28 @@ class Store(Protocol):
         """Unfinished uploads whose object names start with `ref.name`."""
 
     def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = PutCondition()) -> ObjectInfo:
-        """Make the object of these parts; returns its size, etag and the service's checksums."""
+        """Make the object of these parts, in the order of their numbers; uploaded parts left out are dropped.
+
+        Returns its size, etag and the service's checksums.
+        """
 
     def abort(self, upload: Upload) -> None:
         """Drop an upload and its parts; absent is fine."""
+
+
+class BucketStore(Store, Protocol):
+    """A store of buckets in a cloud: what `exports` needs beyond the bytes."""
+
+    def bucket(self, ref: ObjectRef) -> BucketFacts:
+        """Facts about the bucket of `ref`; NotFoundError if it is absent or must not be seen."""
+
+    def create_pre_authenticated(
+        self, ref: ObjectRef, *, name: str, expires: datetime, access: str = "ObjectWrite"
+    ) -> PreAuthenticated:
+        """Make a link for exactly this object; `access` is the provider's word; its `url` is never shown again."""
+
+    def list_pre_authenticated(self, ref: ObjectRef) -> Iterator[PreAuthenticated]:
+        """Links of the bucket for objects whose names start with `ref.name`, without their URLs."""
+
+    def delete_pre_authenticated(self, ref: ObjectRef, link_id: str) -> None:
+        """Withdraw a link of the bucket of `ref`; absent is fine."""
