@@ -1,0 +1,164 @@
+"""The server: every request passes here, is logged, routed, checked, perhaps hit by a fault, and answered."""
+
+import base64
+import hashlib
+import secrets
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from hypersdk_emulator import effects, identity, pars
+from hypersdk_emulator.call import Call
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.errors import ServiceError, not_authenticated, not_authorized_or_not_found
+from hypersdk_emulator.replies import NoReply
+from hypersdk_emulator.routes import ROUTES
+from hypersdk_emulator.routing import Router
+from hypersdk_emulator.signatures import BODY_HEADERS, Principal, SignatureRefused, Signed, verify
+
+CLOUD: web.AppKey[Cloud] = web.AppKey("cloud", Cloud)
+OPERATIONS = frozenset(route.operation for route in ROUTES if route.auth != "control")
+_ANONYMOUS = Principal("anonymous")
+_READ_BUFFER = 1 << 20
+_ROUTER = Router(ROUTES)
+
+
+def make_app(cloud: Cloud) -> web.Application:
+    """The aiohttp application that serves one cloud."""
+    app = web.Application()
+    app[CLOUD] = cloud
+    app.router.add_route("*", "/{path:.*}", _serve, expect_handler=_expect_later)
+    app.on_response_prepare.append(_finish_headers)
+    return app
+
+
+def make_runner(cloud: Cloud) -> web.AppRunner:
+    """A runner with the settings that clients rely on: bodies as they are on the wire, no wait for idle clients."""
+    return web.AppRunner(
+        make_app(cloud),
+        auto_decompress=False,
+        access_log=None,
+        read_bufsize=_READ_BUFFER,
+        shutdown_timeout=1.0,
+        max_field_size=16384,
+        max_line_size=16384,
+    )
+
+
+async def _expect_later(request: web.Request) -> None:
+    """Expect: 100-continue is answered when a handler reads the body (see Call.body)."""
+
+
+async def _finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in request.get("replies", {}).items():
+        response.headers[name] = value
+    if response.status == web.HTTPNoContent.status_code:
+        response.headers.pop("content-type", None)
+
+
+async def _serve(request: web.Request) -> web.StreamResponse:
+    cloud = request.app[CLOUD]
+    path = request.raw_path.partition("?")[0]
+    replies = request["replies"] = _reply_ids(request.headers)
+    entry = cloud.log.begin(
+        {
+            "at": cloud.clock.wall(),
+            "operation": None,
+            "method": request.method,
+            "path": request.raw_path,
+            "status": None,
+            "range": request.headers.get("range"),
+            "bytes": None,
+            "client": request.headers.get("user-agent"),
+            "requestId": replies["opc-request-id"],
+        }
+    )
+    try:
+        response = await _answer(cloud, request, path, replies, entry)
+    except ServiceError as error:
+        response = _error_reply(request, error)
+    except ConnectionError:
+        response = NoReply()
+    except Exception:  # noqa: BLE001 - a fault of the emulator must reach the log and the client as a 500
+        entry["error"] = traceback.format_exc()
+        response = _error_reply(request, ServiceError(500, "InternalServerError", "The emulator failed; see its log"))
+    entry["status"] = response.status
+    length = response.headers.get("content-length")
+    entry["bytes"] = int(length) if length else getattr(response, "content_length", None)
+    return response
+
+
+async def _answer(
+    cloud: Cloud, request: web.Request, path: str, replies: dict[str, str], entry: dict[str, Any]
+) -> web.StreamResponse:
+    if cloud.faults.in_outage(cloud.clock.wall()) and not path.startswith("/_emulator"):
+        return NoReply()
+    route, params = _ROUTER.find(request.method, path, request.headers)
+    entry["operation"] = route.operation
+    call = Call(request, cloud, route, params, _ANONYMOUS, replies["opc-request-id"], replies=replies)
+    if route.auth == "control":
+        return await route.handler(call)
+    await _authenticate(call)
+    fault = cloud.faults.take(route.operation, path=path, object_name=params.get("object", ""))
+    if fault is None:
+        return await route.handler(call)
+    entry["fault"] = fault.id
+    call.fault = fault
+    instead = await effects.before(call, fault)
+    if instead is not None:
+        return instead
+    return await effects.after(call, fault, await route.handler(call))
+
+
+async def _authenticate(call: Call) -> None:
+    """Find out who calls and refuse what that caller may not do.
+
+    Raises:
+        ServiceError: 401 without a good signature, 404 for what is not allowed.
+    """
+    if call.route.auth == "par":
+        call.principal = pars.authorize(call)
+        return
+    if call.route.auth == "public" and "authorization" not in call.headers:
+        return
+    try:
+        call.principal = await _signer(call)
+    except SignatureRefused as refused:
+        call.cloud.log.after()[-1].setdefault("refused", str(refused))
+        raise not_authenticated(call.route.service) from None
+    if not call.principal.denied_compartments and not call.principal.may(call.operation, None):
+        raise not_authorized_or_not_found()
+
+
+async def _signer(call: Call) -> Principal:
+    request = call.request
+    body_signed = call.route.body_signed and request.method in ("POST", "PUT", "PATCH")
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    signed = Signed(request.method, request.raw_path, headers, body_signed)
+    principal = verify(signed, call.cloud.clock.wall(), lambda key_id: identity.find_key(call.cloud, key_id))
+    if body_signed:
+        assert headers.keys() >= BODY_HEADERS
+        digest = base64.b64encode(hashlib.sha256(await call.raw()).digest()).decode()
+        if digest != headers["x-content-sha256"]:
+            raise SignatureRefused("x-content-sha256 does not fit the body")
+    return principal
+
+
+def _reply_ids(headers: Mapping[str, str]) -> dict[str, str]:
+    """The ids that every reply carries: the client's own first, as OCI's `client/stack/individual`."""
+    parts = [headers.get("opc-request-id", "").partition("/")[0] or secrets.token_hex(16).upper()]
+    parts += [secrets.token_hex(16).upper() for _ in range(2)]
+    replies = {"opc-request-id": "/".join(parts)}
+    if client := headers.get("opc-client-request-id"):
+        replies["opc-client-request-id"] = client
+    return replies
+
+
+def _error_reply(request: web.Request, error: ServiceError) -> web.StreamResponse:
+    request["replies"].update(error.headers)
+    if error.status == web.HTTPNotModified.status_code or request.method == "HEAD":
+        return web.Response(status=error.status)
+    body = {"code": error.code, "message": error.message}
+    return web.json_response(body, status=error.status)

@@ -1,0 +1,170 @@
+"""Immutable body files: taken in as a stream with digests, given by rename, handed out by name.
+
+Nothing here knows buckets or objects. A file under `bodies/` is complete; a file under `bodies/incoming/` is not,
+and is thrown away at the next start. Memory stays bounded: at most two batches of one upload are in flight.
+"""
+
+import asyncio
+import os
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from hypersdk_emulator.checksums import Digests, Hasher
+
+BATCH = 1 << 20  # bytes handed to the hashing thread at once; measured best between 256 KiB and 4 MiB
+INLINE = 1 << 16  # bodies below this many bytes are hashed on the loop: a thread switch costs more
+
+
+@dataclass(frozen=True)
+class Received:
+    """A body that came in whole; `file` is empty for an empty body."""
+
+    file: str
+    size: int
+    digests: Digests
+
+
+class BodyStore:
+    """The folder of body files.
+
+    Args:
+        folder: `bodies/` of the state directory; made if absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._incoming = folder / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "body")
+        self._readers: Counter[str] = Counter()
+        self._doomed: set[str] = set()
+
+    def close(self) -> None:
+        """Stop the hashing threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def receive(self, chunks: AsyncIterator[bytes], algorithms: Collection[str] = ()) -> Received:
+        """Store a stream as a new file; if the stream fails nothing stays.
+
+        Args:
+            chunks: The body.
+            algorithms: Additional checksums to compute, by OCI's names.
+        """
+        hasher = Hasher(algorithms)
+        first = await _batch(chunks)
+        if len(first) < INLINE:
+            hasher.update(first)
+            return Received(self._keep_bytes(first), hasher.size, hasher.digests())
+        loop = asyncio.get_running_loop()
+        path = self._incoming / secrets.token_hex(16)
+        with path.open("xb") as out:
+            try:
+                batch = first
+                while batch:
+                    work = loop.run_in_executor(self._pool, _take, hasher, out, batch)
+                    try:
+                        batch = await _batch(chunks)
+                    finally:
+                        await work
+            except BaseException:
+                path.unlink()
+                raise
+        return Received(self._publish(path), hasher.size, hasher.digests())
+
+    async def adopt(self, path: Path, algorithms: Collection[str] = ()) -> Received:
+        """Take over a finished file of the same file system (it is moved); its digests are computed in a thread."""
+        loop = asyncio.get_running_loop()
+        hasher = Hasher(algorithms)
+        await loop.run_in_executor(self._pool, _hash_file, hasher, path)
+        return Received(self._publish(path), hasher.size, hasher.digests())
+
+    def keep(self, data: bytes, algorithms: Collection[str] = ()) -> Received:
+        """Store bytes that are in memory."""
+        hasher = Hasher(algorithms)
+        hasher.update(data)
+        return Received(self._keep_bytes(data), hasher.size, hasher.digests())
+
+    def incoming(self) -> Path:
+        """A fresh path on this store's file system, to write a file that `adopt` takes over."""
+        return self._incoming / secrets.token_hex(16)
+
+    def open(self, file: str) -> BinaryIO:
+        """Open a body file for reading; `done` must follow."""
+        handle = self._path(file).open("rb")
+        self._readers[file] += 1
+        return handle
+
+    def hold(self, files: Iterable[str]) -> None:
+        """Keep files readable although they may be discarded meanwhile; `done` must follow for each."""
+        self._readers.update(files)
+
+    def done(self, files: Iterable[str]) -> None:
+        """A reader has finished with files; those discarded meanwhile go now."""
+        for file in files:
+            self._readers[file] -= 1
+            if self._readers[file] <= 0:
+                del self._readers[file]
+                if file in self._doomed:
+                    self._doomed.discard(file)
+                    self._path(file).unlink(missing_ok=True)
+
+    def discard(self, files: Iterable[str]) -> None:
+        """Delete files that nothing refers to any more, at once or when their last reader has finished."""
+        for file in files:
+            if self._readers[file] > 0:
+                self._doomed.add(file)
+            elif file:
+                self._path(file).unlink(missing_ok=True)
+
+    def sweep(self, referenced: Collection[str]) -> None:
+        """At start: delete what a crash left, that is incoming files and files that nothing refers to."""
+        for path in self._incoming.iterdir():
+            path.unlink()
+        for path in self._folder.glob("[0-9a-f][0-9a-f]/*"):
+            if path.name not in referenced:
+                path.unlink()
+
+    def _path(self, file: str) -> Path:
+        return self._folder / file[:2] / file
+
+    def _keep_bytes(self, data: bytes) -> str:
+        if not data:
+            return ""
+        path = self._incoming / secrets.token_hex(16)
+        path.write_bytes(data)
+        return self._publish(path)
+
+    def _publish(self, path: Path) -> str:
+        file = secrets.token_hex(16)
+        target = self._path(file)
+        target.parent.mkdir(exist_ok=True)
+        path.rename(target)
+        return file
+
+
+async def _batch(chunks: AsyncIterator[bytes]) -> bytes:
+    """The next bytes of a stream, about BATCH of them; empty at the end."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size >= BATCH:
+            break
+    return b"".join(parts)
+
+
+def _take(hasher: Hasher, out: BinaryIO, batch: bytes) -> None:
+    hasher.update(batch)
+    out.write(batch)
+
+
+def _hash_file(hasher: Hasher, path: Path) -> None:
+    with path.open("rb") as source:
+        while chunk := source.read(BATCH):
+            hasher.update(chunk)

@@ -1,0 +1,151 @@
+"""The emulated cloud as one object: what every handler works on."""
+
+import asyncio
+import hmac
+import secrets
+from collections import Counter, deque
+from collections.abc import Collection, Coroutine
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypersdk_emulator.assumptions import Assumptions
+from hypersdk_emulator.bodies import BodyStore
+from hypersdk_emulator.clock import Clock
+from hypersdk_emulator.database import Database
+from hypersdk_emulator.faults import Fault, FaultBook
+from hypersdk_emulator.signatures import TokenIssuer
+
+LOG_ENTRIES = 100_000  # the request log keeps the newest ones
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the emulator was started; times in seconds of real time."""
+
+    state: Path
+    seed_root: Path | None = None
+    body_timeout: float = 60.0
+    pace: float = 1.0
+    assume: tuple[str, ...] = ()
+
+
+@dataclass
+class Settings:
+    """What the seed says about the cloud as a whole; kept in the database."""
+
+    region: str = "us-ashburn-1"
+    namespace: str = "emulated"
+    tenancy_id: str = "ocid1.tenancy.oc1..emulated"
+    tenancy_name: str = "emulated"
+    availability_domains: list[str] = field(default_factory=list)
+    timing: dict[str, Any] = field(default_factory=dict)
+
+
+class Holds:
+    """Calls that wait until released, by the fault that holds them."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, asyncio.Event] = {}
+        self._holding: Counter[str] = Counter()
+
+    async def wait(self, fault: Fault, seconds: float | None = None) -> bool:
+        """Wait for the release; False if this many real seconds passed first."""
+        event = self._events.setdefault(fault.id, asyncio.Event())
+        self._holding[fault.id] += 1
+        fault.holding += 1
+        try:
+            await asyncio.wait_for(event.wait(), seconds)
+        except TimeoutError:
+            return False
+        finally:
+            self._holding[fault.id] -= 1
+            fault.holding -= 1
+        return True
+
+    def release(self, fault_id: str | None = None) -> int:
+        """Let those waiting on one fault (None: on any) go on; returns how many."""
+        ids = list(self._events) if fault_id is None else [fault_id]
+        count = 0
+        for each in ids:
+            count += self._holding[each]
+            if event := self._events.pop(each, None):
+                event.set()
+        return count
+
+
+class RequestLog:
+    """Requests in the order in which they arrived; an entry fills up as its call goes on."""
+
+    def __init__(self) -> None:
+        self._entries: deque[dict[str, Any]] = deque(maxlen=LOG_ENTRIES)
+        self._next = 1
+
+    def begin(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Note a request that has arrived; the returned entry may be filled later."""
+        entry["id"] = self._next
+        self._next += 1
+        self._entries.append(entry)
+        return entry
+
+    def after(self, last: int = 0) -> list[dict[str, Any]]:
+        """Entries with a greater id."""
+        return [entry for entry in self._entries if entry["id"] > last]
+
+
+class Cloud:
+    """State, clock, bodies and faults of one emulated cloud.
+
+    Args:
+        options: How it was started; its state directory is made if absent and continued if not.
+        operations: Every operation that a fault may name.
+    """
+
+    def __init__(self, options: Options, operations: Collection[str]) -> None:
+        self.options = options
+        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.db = Database(options.state / "cloud.sqlite")
+        self.clock = Clock(self.db, options.pace)
+        self.bodies = BodyStore(options.state / "bodies")
+        self.bodies.sweep(
+            {row["file"] for row in self.db.all("SELECT file FROM segments UNION SELECT file FROM parts")}
+        )
+        self.faults = FaultBook(operations)
+        self.holds = Holds()
+        self.log = RequestLog()
+        self.assumptions = Assumptions()
+        for text in options.assume:
+            self.assumptions = self.assumptions.assume_text(text)
+        self.settings = Settings(**(self.db.setting("cloud") or {}))
+        self.token = self._kept_secret("control-token", secrets.token_urlsafe(24))
+        self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def save_settings(self) -> None:
+        """Keep `settings` over a restart."""
+        self.db.set_setting("cloud", asdict(self.settings))
+
+    def is_control_token(self, token: str) -> bool:
+        """True for the token that the emulator printed at its start."""
+        return hmac.compare_digest(token.encode(), self.token.encode())
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside the calls (an export, for one); it is cancelled when the emulator ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End background work and close the files."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.bodies.close()
+        self.db.close()
+
+    def _kept_secret(self, name: str, value: str | None) -> str:
+        stored = self.db.setting(name)
+        if stored is None:
+            stored = value or TokenIssuer.new_key()
+            self.db.set_setting(name, stored)
+        return str(stored)

@@ -1,0 +1,156 @@
+"""Replies that send an object's bytes from its files, by sendfile, and the faults that spoil such a body."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.faults import Fault
+
+_CHECK_SECONDS = 0.2  # how often a stalled body looks whether its client is still there
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a body: bytes `start` to `start + size` of the object are this file."""
+
+    start: int
+    size: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which bytes of an object are asked for: `first` up to but not including `end`, out of `total`."""
+
+    first: int
+    end: int
+    total: int
+
+    @property
+    def content_range(self) -> str:
+        """As the header of a 206 says it."""
+        return f"bytes {self.first}-{self.end - 1}/{self.total}"
+
+
+class BodyReply(web.StreamResponse):
+    """Sends a window of an object.
+
+    Args:
+        cloud: Where the files are.
+        segments: The pieces that cover the window, in order.
+        window: The bytes to send.
+        partial: Answer 206 with `Content-Range`.
+        headers: Further reply headers.
+        fault: A fault that hits the body.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        segments: Sequence[Segment],
+        window: Window,
+        *,
+        partial: bool,
+        headers: Mapping[str, str],
+        fault: Fault | None = None,
+    ) -> None:
+        super().__init__(status=206 if partial else 200, headers=headers)
+        self._cloud = cloud
+        self._segments = segments
+        self._window = window
+        self._fault = fault
+        if partial:
+            self.headers["content-range"] = window.content_range
+        self.headers["content-length"] = str(window.end - window.first)
+        self._files = [segment.file for segment in segments]
+        cloud.bodies.hold(self._files)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send headers and body."""
+        try:
+            writer = await super().prepare(request)
+            if request.method != "HEAD" and not await self._send(request):
+                return writer
+            await super().write_eof()
+        finally:
+            self._cloud.bodies.done(self._files)
+            self._files = []
+        return writer
+
+    async def _send(self, request: web.BaseRequest) -> bool:
+        """Send the body, spoiled if a fault says so; False if the connection is no longer to be used."""
+        first, end = self._window.first, self._window.end
+        fault = self._fault
+        if fault is None:
+            await self._send_range(request, first, end)
+            return True
+        if fault.effect == "flip-byte":
+            at = min(first + fault.number("at"), end - 1)
+            await self._send_range(request, first, at)
+            if at >= first:
+                await self.write(bytes([self._read_byte(at) ^ 1]))
+            await self._send_range(request, at + 1, end)
+            return True
+        stop = min(first + fault.number("afterBytes"), end)
+        await self._send_range(request, first, stop)
+        if fault.effect == "stall":
+            while not await self._cloud.holds.wait(fault, _CHECK_SECONDS):
+                if request.transport is None or request.transport.is_closing():
+                    return False
+            await self._send_range(request, stop, end)
+            return True
+        close(request)
+        return False
+
+    async def _send_range(self, request: web.BaseRequest, first: int, end: int) -> None:
+        loop = asyncio.get_running_loop()
+        for segment in self._segments:
+            start, stop = max(first, segment.start), min(end, segment.start + segment.size)
+            if start >= stop:
+                continue
+            if request.transport is None:
+                raise ConnectionResetError("the client left")
+            with self._cloud.bodies.open(segment.file) as source:
+                await loop.sendfile(request.transport, source, start - segment.start, stop - start)
+
+    def _read_byte(self, at: int) -> int:
+        for segment in self._segments:
+            if segment.start <= at < segment.start + segment.size:
+                with self._cloud.bodies.open(segment.file) as source:
+                    source.seek(at - segment.start)
+                    return source.read(1)[0]
+        raise AssertionError("the segments do not cover the window")
+
+
+def close(request: web.BaseRequest) -> None:
+    """Close a connection after what was sent so far has gone out."""
+    if request.transport is not None:
+        request.transport.close()
+
+
+def reset(request: web.BaseRequest) -> None:
+    """Drop a connection with a TCP reset, unsent bytes and all."""
+    if request.transport is None:
+        return
+    raw = request.transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    request.transport.abort()
+
+
+class NoReply(web.Response):
+    """Stands for a reply that is never sent, because the connection is gone."""
+
+    def __init__(self) -> None:
+        super().__init__(status=499)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send nothing."""
+        reset(request)
+        return await super().prepare(request)

@@ -1,0 +1,91 @@
+"""How a request finds its operation: path patterns over the raw (still encoded) path."""
+
+import re
+import urllib.parse
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from hypersdk_emulator.errors import ServiceError
+
+if TYPE_CHECKING:
+    from hypersdk_emulator.call import Call
+
+Handler = Callable[["Call"], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Route:
+    """One operation of one service.
+
+    Args:
+        operation: The SDK's name of the call in camel case; faults and the log use it.
+        service: `objectstorage`, `compute`, `identity`, `workrequests` or `control`.
+        method: HTTP method.
+        pattern: Path with `{name}` for one segment and `{name*}` for the rest of the path, slashes included.
+        handler: What answers.
+        auth: `signed`; `public` = signed, or anonymous where the bucket is public; `par` = token in the path;
+            `control` = the emulator's own calls.
+        body_signed: The signature covers the body (all but PutObject and UploadPart, on methods with a body).
+        header: Taken only if the request has this header with the value `true`.
+    """
+
+    operation: str
+    service: str
+    method: str
+    pattern: str
+    handler: Handler
+    auth: str = "signed"
+    body_signed: bool = True
+    header: str = ""
+
+
+class Router:
+    """Finds the route of a request; the first matching row wins."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._routes: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        for route in routes:
+            self._routes.setdefault(route.method, []).append((_compile(route.pattern), route))
+
+    def find(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[Route, dict[str, str]]:
+        """The route and the decoded path parameters.
+
+        Args:
+            method: HTTP method.
+            path: Raw path without the query. Repeated slashes before an object's name count as one.
+            headers: Request headers, case-insensitive.
+
+        Raises:
+            ServiceError: 404 for an unknown path, 405 for a known one with another method, 400 for bad encoding.
+        """
+        for pattern, route in self._routes.get(method, ()):
+            found = pattern.fullmatch(path)
+            if found and (not route.header or headers.get(route.header, "").lower() == "true"):
+                return route, {name: _decode(value) for name, value in found.groupdict().items()}
+        for rows in self._routes.values():
+            if any(pattern.fullmatch(path) for pattern, _ in rows):
+                raise ServiceError(405, "MethodNotAllowed", f"{method} is not allowed here")
+        raise ServiceError(404, "NotFound", "No such operation")
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    text = ""
+    for segment in pattern.strip("/").split("/"):
+        if segment.endswith("*}"):
+            text += f"/(?P<{segment[1:-2]}>.+)"
+        elif segment.startswith("{"):
+            text += f"/+(?P<{segment[1:-1]}>[^/]+)"
+        else:
+            text += "/+" + re.escape(segment)
+    return re.compile(text if pattern.endswith("*}") else text + "/*", re.DOTALL)
+
+
+def _decode(value: str) -> str:
+    """Percent-decode once; a plus stays a plus."""
+    try:
+        return urllib.parse.unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise ServiceError(400, "InvalidParameter", "The path is not UTF-8") from None
