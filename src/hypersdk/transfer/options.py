@@ -1,0 +1,46 @@
+"""How bytes are moved. `config.py` fills this; nothing else reads configuration here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypersdk import errors
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+MIN_PART_SIZE = 64 * KIB
+"""Smaller parts cost more requests than bytes, and it is the unit in which zero blocks are looked for."""
+
+MAX_PART_SIZE = 50 * GIB
+"""Object Storage takes no larger part (docs.oracle.com, "Object Storage limits")."""
+
+MAX_PARALLEL = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """How a transfer is cut and how much of it is in flight.
+
+    Args:
+        part_size: bytes of one range or part.
+        parallel: requests in flight at once.
+    """
+
+    part_size: int = 16 * MIB
+    parallel: int = 8
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: a value makes no sense.
+        """
+        if not MIN_PART_SIZE <= self.part_size <= MAX_PART_SIZE:
+            raise errors.ConfigError(
+                f"transfer.part_size: {self.part_size} bytes is not between {MIN_PART_SIZE} (64 KiB)"
+                f" and {MAX_PART_SIZE} (50 GiB)"
+            )
+        if not 1 <= self.parallel <= MAX_PARALLEL:
+            raise errors.ConfigError(f"transfer.parallel: {self.parallel} is not between 1 and {MAX_PARALLEL}")
