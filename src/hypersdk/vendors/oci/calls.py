@@ -1,0 +1,112 @@
+"""One call of the OCI SDK, with what can go wrong told in our tree. Never repeats, never waits.
+
+The SDK wraps whatever `requests` raises in one class, so the kind of a broken connection is read from the chain of
+exceptions below it. It also takes any 200 for an answer: a proxy's page becomes a list of empty models, which is why
+the content type is checked here.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hypersdk import errors
+from hypersdk.vendors.oci.errors import read_retry_after, translate
+
+
+def sdk_call(what: str, resource: str, function: Callable[[], Any]) -> Any:
+    """Run one SDK call.
+
+    Args:
+        what: the call for people ("list instances").
+        resource: name of the resource for people.
+        function: the call itself, on a client whose own retries are off.
+
+    Returns:
+        The SDK's response (`data`, `headers`).
+
+    Raises:
+        HypersdkError: what the service, the connection or the SDK objects to, with the SDK's exception as its cause.
+    """
+    from oci import exceptions
+
+    try:
+        response = function()
+    except exceptions.ServiceError as error:
+        raise _service_error(what, resource, error) from error
+    except (exceptions.RequestException, exceptions.ConnectTimeout) as error:
+        raise _connection_error(what, resource, error) from error
+    except exceptions.ClientError as error:
+        raise errors.ConfigError(f"{what}: {resource}: {error}", resource=resource) from error
+    _demand_json(what, resource, response)
+    return response
+
+
+def _service_error(what: str, resource: str, error: Any) -> errors.HypersdkError:
+    headers = {str(name).lower(): str(value) for name, value in (error.headers or {}).items()}
+    return translate(
+        error.status,
+        error.code if isinstance(error.code, str) else None,
+        error.message if isinstance(error.message, str) else "",
+        resource=resource,
+        request_id=error.request_id,
+        retry_after=read_retry_after(headers),
+        what=what,
+    )
+
+
+def _connection_error(what: str, resource: str, error: BaseException) -> errors.HypersdkError:
+    from oci import exceptions
+    from urllib3 import exceptions as http
+
+    chain = list(_causes(error))
+    text = f"{what}: {resource}: {_root_text(chain)}"
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain):
+        return errors.ConfigError(
+            text, resource=resource, hint="name the authority that signed it with --cert-bundle, if you trust it"
+        )
+    unreachable = (http.NewConnectionError, http.ConnectTimeoutError, http.ProxyError, exceptions.ConnectTimeout)
+    if any(isinstance(cause, unreachable) for cause in chain):
+        return errors.EndpointUnreachable(text, resource=resource, hint="check the network, the endpoint and the proxy")
+    if any(isinstance(cause, OSError | http.HTTPError) and not _is_sdk_wrapper(cause) for cause in chain):
+        return errors.NetworkError(text, resource=resource, hint="try again later")
+    # Nothing below `requests` failed, so it refused what it was given: an impossible URL or proxy.
+    return errors.ConfigError(text, resource=resource, hint="check the endpoint's and the proxy's URL")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and all below it; cycles cannot happen, Python breaks them when it sets the context."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _is_sdk_wrapper(error: BaseException) -> bool:
+    # requests' own exceptions are OSErrors too and say nothing about a connection.
+    return type(error).__module__.startswith("oci.")
+
+
+def _root_text(chain: list[BaseException]) -> str:
+    # The outer layers quote URLs and Oracle's support text; the innermost says what happened.
+    for cause in reversed(chain):
+        if text := " ".join(str(cause).split()):
+            return text
+    return type(chain[-1]).__name__
+
+
+def _demand_json(what: str, resource: str, response: Any) -> None:
+    """Refuse a 2xx that no service of OCI sent."""
+    headers, request = response.headers, response.request
+    if response.data is None or getattr(request, "response_type", None) in {None, "stream", "bytes"}:
+        return
+    kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise errors.ReplyRefused(
+            f"{what}: {resource}: a reply of type {kind or 'unknown'} instead of JSON",
+            resource=resource,
+            hint="something between here and the service answers in its place: check the proxy and the endpoint",
+            request_id=headers.get("opc-request-id"),
+            status=response.status,
+        )
