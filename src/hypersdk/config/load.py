@@ -1,0 +1,132 @@
+"""Merges the layers key by key and fills the options of the rooms below."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypersdk.config import oci
+from hypersdk.config.gather import Gathered, gather
+from hypersdk.config.keys import KEYS
+from hypersdk.config.layers import Place
+from hypersdk.config.merge import Merged
+from hypersdk.model import Secret
+from hypersdk.retry import RetryPolicy
+from hypersdk.transfer.options import TransferOptions
+from hypersdk.vendors.oci.credentials import OciSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One line of `config show`; secrets are masked already. `value` None = not set."""
+
+    key: str
+    value: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that is configured.
+
+    Attributes:
+        oci: for `vendors.oci`.
+        transfer: for `transfer`.
+        retry: for `retry`.
+        network_monitor: whether calls wait while the network is down.
+        state: absolute path, or URL, of the run store.
+        sources: dotted key -> where its value comes from ("oci.region" -> "~/.oci/config:4 [DEFAULT] region").
+        warnings: one line each, for people.
+        shown: every key with its effective value.
+    """
+
+    oci: OciSettings = field(default_factory=OciSettings)
+    transfer: TransferOptions = field(default_factory=TransferOptions)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    network_monitor: bool = True
+    state: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    shown: tuple[Shown, ...] = ()
+
+
+def load_config(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    home: str | os.PathLike[str] | None = None,
+) -> Config:
+    """Load the configuration: flags > environment > hypersdk.yaml > ~/.oci/config > defaults, key by key.
+
+    Args:
+        flags: key -> value, stronger than everything else; keys as in hypersdk.yaml, with or without their block
+            ("region", "oci.region"); "config" names the hypersdk.yaml to use.
+        environ: environment; None = the process's own.
+        cwd: current directory; None = the process's own.
+        home: the user's home directory; None = `HOME`.
+
+    Raises:
+        ConfigError: unknown key or profile, unusable value, unreadable file; names file, line and key.
+    """
+    environ = os.environ if environ is None else environ
+    place = Place(Path(cwd or Path.cwd()).absolute(), Path(home or environ.get("HOME") or Path.home()))
+    gathered = gather(flags or {}, environ, place)
+    merged = Merged(gathered.layers, place)
+    settings = oci.settings(merged, gathered, environ)
+    state, state_source = _state(environ, place)
+    sources = merged.sources() | {f"oci.{key}": source for key, source in settings.sources.items()}
+    sources["state"] = state_source
+    return Config(
+        oci=settings,
+        transfer=TransferOptions(merged.integer("transfer.part_size"), merged.integer("transfer.parallel")),
+        retry=RetryPolicy(
+            max_attempts=merged.integer("retry.max_attempts"),
+            initial_delay=merged.number("retry.initial_delay"),
+            max_delay=merged.number("retry.max_delay"),
+            multiplier=merged.number("retry.multiplier"),
+            jitter=bool(merged.value("retry.jitter")),
+        ),
+        network_monitor=bool(merged.value("network.monitor")),
+        state=state,
+        sources=sources,
+        warnings=gathered.warnings,
+        shown=_shown(merged, settings, gathered, sources, state),
+    )
+
+
+def _state(environ: Mapping[str, str], place: Place) -> tuple[str, str]:
+    if named := environ.get("HYPEREXPORT_STATE"):
+        url = "://" in named
+        return named if url else str(place.absolute(named, place.cwd)), "environment HYPEREXPORT_STATE"
+    base = environ.get("XDG_STATE_HOME")
+    # The XDG base directory specification: a relative path there is to be ignored.
+    root = Path(base) if base and Path(base).is_absolute() else place.home / ".local/state"
+    source = "environment XDG_STATE_HOME" if base and Path(base).is_absolute() else "default"
+    return str(root / "hypersdk/runs.sqlite"), source
+
+
+def _shown(
+    merged: Merged, settings: OciSettings, gathered: Gathered, sources: Mapping[str, str], state: str
+) -> tuple[Shown, ...]:
+    effective = {dotted: merged.value(dotted) for dotted in KEYS}
+    effective |= oci.effective(settings, gathered)
+    lines = [Shown(dotted, _text(value), sources.get(dotted, "")) for dotted, value in effective.items()]
+    # A store's URL may hold a password.
+    scheme, separator, _ = state.partition("://")
+    lines.append(Shown("state", f"{scheme}://***" if separator else state, sources["state"]))
+    return tuple(lines)
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == {}:
+        return None
+    if isinstance(value, Secret):
+        return "***"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={text}" for key, text in value.items())
+    return str(value)

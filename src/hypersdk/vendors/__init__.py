@@ -1,0 +1,1 @@
+"""One room per vendor's SDK: sessions, credentials, and the vendor's errors told in our tree."""

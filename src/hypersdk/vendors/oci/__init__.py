@@ -1,0 +1,1 @@
+"""Oracle Cloud: the only room that imports the OCI SDK."""

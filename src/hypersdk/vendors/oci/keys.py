@@ -1,0 +1,106 @@
+"""Opens the private key that signs, and says exactly what is wrong with one that cannot be opened.
+
+Nothing here ever asks a question: a missing pass phrase is an error that names where one may come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from hypersdk import errors
+from hypersdk.readers.pem import PemKind, classify
+from hypersdk.vendors.oci.credentials import OciSettings, places
+
+
+def read_file(path: str, where: str, what: str) -> bytes:
+    """Read a file that a setting names.
+
+    Args:
+        path: absolute path.
+        where: where the setting stands.
+        what: the file's role for messages ("private key").
+
+    Raises:
+        ConfigError: absent, unreadable, or a directory; names place and absolute path.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        reason = "there is no such file"
+    except IsADirectoryError:
+        reason = "it is a directory"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    raise errors.ConfigError(f"{where}: {what} {path}: {reason}", resource=path)
+
+
+def fingerprint(key: RSAPrivateKey) -> str:
+    """The fingerprint that OCI shows for an API key: MD5 of the public half's DER (SubjectPublicKeyInfo), colon hex.
+
+    Source: docs.oracle.com, "Required Keys and OCIDs", "How to Get the Key's Fingerprint".
+    """
+    der = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.md5(der, usedforsecurity=False).digest().hex(":")
+
+
+def load_private_key(settings: OciSettings) -> RSAPrivateKey:
+    """Open the private key of the settings: its content if given, else its file.
+
+    Raises:
+        ConfigError: no key named, file absent or unreadable, pass phrase missing.
+        AuthError: not an RSA private key, damaged, or the pass phrase does not open it.
+    """
+    if settings.key_content is not None:
+        where, shown = settings.where("key_content"), "the key"
+        text = settings.key_content.reveal()
+        # Secret stores often keep a PEM on one line with "\n" spelled out.
+        data = (text if "\n" in text.strip() else text.replace("\\n", "\n")).encode()
+    elif settings.private_key_path is not None:
+        where, shown = settings.where("private_key_path"), settings.private_key_path
+        data = read_file(settings.private_key_path, where, "private key")
+    else:
+        raise errors.ConfigError(
+            "no private key to sign with",
+            hint=f"name its file by {places('private_key_path', settings)}; or its text by OCI_CLI_KEY_CONTENT",
+        )
+    key = _open(data, settings, where, shown)
+    if not isinstance(key, RSAPrivateKey):
+        raise errors.AuthError(f"{where}: {shown} is not an RSA key", hint="OCI signs with RSA keys only")
+    return key
+
+
+def _open(data: bytes, settings: OciSettings, where: str, shown: str) -> object:
+    kind = classify(data).kind
+    if kind not in {PemKind.PRIVATE, PemKind.ENCRYPTED}:
+        raise errors.AuthError(f"{where}: {shown} is {kind.value}, not a private key in PEM form", hint=_HINTS[kind])
+    phrase = settings.pass_phrase if kind is PemKind.ENCRYPTED else None
+    if kind is PemKind.ENCRYPTED and phrase is None:
+        raise errors.ConfigError(
+            f"{where}: {shown} is encrypted and no pass phrase was given",
+            hint=f"give it by {places('pass_phrase', settings)}",
+        )
+    try:
+        return serialization.load_pem_private_key(
+            data.removeprefix(b"\xef\xbb\xbf").strip(), phrase.reveal().encode() if phrase else None
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if phrase is not None:
+            raise errors.AuthError(
+                f"{where}: {shown} is not opened by the pass phrase from {settings.where('pass_phrase')}",
+                hint="the pass phrase is wrong, or the file is damaged",
+            ) from error
+        raise errors.AuthError(f"{where}: {shown} is damaged: it does not hold a readable private key") from error
+
+
+_HINTS = {
+    PemKind.PUBLIC: "give the private half of the pair, the file without _public",
+    PemKind.OPENSSH: "convert it: ssh-keygen -p -m PEM -f FILE",
+    PemKind.CERTIFICATE: "give the private key's file",
+    PemKind.OTHER: "give the private key's file",
+    PemKind.NONE: "it must begin with -----BEGIN PRIVATE KEY----- or -----BEGIN RSA PRIVATE KEY-----",
+}
