@@ -142,6 +142,13 @@ class PutOptions:
     checksum: Checksum | None = None
 
 
+ALWAYS = PutCondition()
+"""A write without a condition."""
+
+NO_OPTIONS = PutOptions()
+"""Bytes and nothing else."""
+
+
 class Store(Protocol):
     """One store, addressed by `ObjectRef`s of its scheme.
 
@@ -165,7 +172,7 @@ class Store(Protocol):
     def range_request(self, info: ObjectInfo, wanted: ByteRange | None) -> Request | LocalRange:
         """The request for a range (None = the whole body), pinned by the info's etag."""
 
-    def put(self, ref: ObjectRef, body: bytes, options: PutOptions = PutOptions()) -> ObjectInfo:
+    def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
         """Write a small object from memory (large ones go by multipart)."""
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
@@ -177,7 +184,7 @@ class Store(Protocol):
     def delete(self, ref: ObjectRef, *, if_match: str | None = None) -> None:
         """Delete; absent is fine; another etag than `if_match` is PreconditionFailed."""
 
-    def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = PutOptions()) -> Upload:
+    def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload."""
 
     def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request | LocalPart:
@@ -189,7 +196,7 @@ class Store(Protocol):
     def list_multipart_uploads(self, ref: ObjectRef) -> Iterator[Upload]:
         """Unfinished uploads whose object names start with `ref.name`."""
 
-    def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = PutCondition()) -> ObjectInfo:
+    def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
         """Make the object of these parts, in the order of their numbers; uploaded parts left out are dropped.
 
         Returns its size, etag and the service's checksums.
