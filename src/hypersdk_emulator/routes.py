@@ -3,6 +3,8 @@
 from typing import Any
 
 from hypersdk_emulator import buckets, identity
+from hypersdk_emulator.compute_routes import COMPUTE
+from hypersdk_emulator.control import CONTROL
 from hypersdk_emulator.routing import Route
 
 
@@ -23,4 +25,4 @@ IDENTITY = (
 
 STORAGE = (Route("GetNamespace", "objectstorage", "GET", "/n", buckets.get_namespace),)
 
-ROUTES = (*IDENTITY, *STORAGE)
+ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *STORAGE)

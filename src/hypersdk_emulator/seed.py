@@ -98,6 +98,7 @@ class Image:
     operating_system_version: str
     disk: "Disk | None"
     size_in_gbs: int
+    create_image_allowed: bool
 
 
 @dataclass(frozen=True)
@@ -329,6 +330,7 @@ class Reader:
             operating_system_version=node.text("operatingSystemVersion", "9"),
             disk=None if compartment is None else self._disk(node),
             size_in_gbs=node.whole("sizeInGBs", 47),
+            create_image_allowed=node.flag("createImageAllowed", default=True),
         )
 
     def _instance(self, node: Node) -> Instance:

@@ -1,16 +1,40 @@
-"""Applies a checked seed to a cloud: adds to what is there. Also finishes, at start, what a kill interrupted."""
+"""Applies a checked seed to a cloud: adds what is not there yet. At start, goes on with what a kill interrupted."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-from hypersdk_emulator import identity
+from hypersdk_emulator import buckets, exporter, identity, importer, storage
+from hypersdk_emulator import seed as seeds
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.compute import MB_PER_GB
+from hypersdk_emulator.records import Image, Instance, new_ocid, unfinished_jobs
 from hypersdk_emulator.seed import Reader, Seed, SeedError
+from hypersdk_emulator.state import ImageState, Timeline
+
+CHUNK = 1 << 20
 
 
 async def apply(cloud: Cloud, seed: Seed) -> None:
-    """Add everything in the seed to the cloud."""
+    """Add everything in the seed to the cloud; a resource that exists already stays as it is.
+
+    Raises:
+        SeedError: an object is for a bucket that neither the seed nor the cloud has, or a key is no RSA key.
+    """
     _settings(cloud, seed)
+    _principals(cloud, seed)
+    _buckets(cloud, seed)
+    for number, each in enumerate(seed.objects):
+        await _object(cloud, each, f"objects[{number}]")
+    with cloud.db.transaction():
+        for image in seed.images:
+            _image(cloud, image)
+        for instance in seed.instances:
+            _instance(cloud, instance)
+
+
+def _principals(cloud: Cloud, seed: Seed) -> None:
     with cloud.db.transaction():
         for compartment in seed.compartments:
             identity.add_compartment(cloud, compartment.id, compartment.name, compartment.parent_id)
@@ -23,7 +47,98 @@ async def apply(cloud: Cloud, seed: Seed) -> None:
             }
             identity.add_user(cloud, user.id, user.name, doc)
             for key in user.api_keys:
-                identity.add_api_key(cloud, user.id, key.fingerprint, key.public_key_pem)
+                try:
+                    identity.add_api_key(cloud, user.id, key.fingerprint, key.public_key_pem)
+                except ValueError as error:
+                    raise SeedError(f"users: {user.id}: publicKeyPem: {error}") from None
+
+
+def _buckets(cloud: Cloud, seed: Seed) -> None:
+    for bucket in seed.buckets:
+        if storage.find_bucket(cloud, bucket.name) is None:
+            settings: dict[str, Any] = {"storageTier": bucket.storage_tier, "versioning": bucket.versioning}
+            if bucket.retention_days is not None:
+                settings["retentionRules"] = [_retention_rule(bucket.retention_days)]
+            buckets.create(cloud, bucket.name, bucket.compartment_id, settings)
+
+
+def _retention_rule(days: int) -> dict[str, Any]:
+    return {"id": "seeded", "displayName": "seeded", "duration": {"timeAmount": days, "timeUnit": "DAYS"}}
+
+
+async def _object(cloud: Cloud, each: seeds.SeedObject, place: str) -> None:
+    bucket = storage.find_bucket(cloud, each.bucket)
+    if bucket is None:
+        raise SeedError(f"{place}.bucket: there is no bucket {each.bucket}")
+    if storage.latest(cloud, each.bucket, each.name) is not None:
+        return
+    if each.file is None:
+        received = cloud.bodies.keep(each.text.encode())
+    else:
+        received = await cloud.bodies.receive(_chunks(each.file))
+    with storage.change(cloud) as trash:
+        body = storage.new_body(cloud, [(received.file, received.size)])
+        headers = {"content-type": "application/octet-stream"}
+        tier = "Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard"
+        content = storage.Content(body, received.size, received.digests.md5, headers=headers, tier=tier)
+        storage.store(cloud, bucket, each.name, content, trash)
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _image(cloud: Cloud, image: seeds.Image) -> None:
+    if cloud.db.one("SELECT 1 FROM images WHERE id = ?", image.id):
+        return
+    doc = {
+        "baseImageId": None,
+        "billableSizeInGBs": 1,
+        "createImageAllowed": image.create_image_allowed,
+        "freeformTags": {},
+        "launchMode": "NATIVE",
+        "launchOptions": {},
+        "operatingSystem": image.operating_system,
+        "operatingSystemVersion": image.operating_system_version,
+        "sizeInMBs": image.size_in_gbs * MB_PER_GB,
+        "disk": None if image.disk is None else _disk(image.disk),
+        "seeded": True,
+    }
+    timeline = Timeline.resting(ImageState.AVAILABLE)
+    Image(image.id, image.compartment_id, image.display_name, cloud.clock.timestamp(), timeline, doc).save(cloud.db)
+
+
+def _disk(disk: seeds.Disk) -> dict[str, str]:
+    return {"file": str(disk.file), "format": disk.format}
+
+
+def _instance(cloud: Cloud, instance: seeds.Instance) -> None:
+    if cloud.db.one("SELECT 1 FROM instances WHERE id = ?", instance.id):
+        return
+    volume = instance.boot_volume
+    doc = {
+        "availabilityDomain": instance.availability_domain,
+        "bootVolume": {"id": volume.id, "sizeInGBs": volume.size_in_gbs, "disk": _disk(volume.disk)},
+        "createImageAllowed": instance.create_image_allowed,
+        "dataVolumes": [
+            {
+                "id": each.id,
+                "attachmentId": new_ocid(cloud, "volumeattachment"),
+                "displayName": each.display_name,
+                "sizeInGBs": each.size_in_gbs,
+            }
+            for each in instance.data_volumes
+        ],
+        "freeformTags": dict(instance.freeform_tags),
+        "imageId": instance.image_id,
+        "launchOptions": dict(instance.launch_options),
+        "shape": instance.shape,
+    }
+    timeline = Timeline.resting(instance.state)
+    now = cloud.clock.timestamp()
+    Instance(instance.id, instance.compartment_id, instance.display_name, now, timeline, doc).save(cloud.db)
 
 
 def read_file(path: Path) -> Seed:
@@ -39,8 +154,19 @@ def read_file(path: Path) -> Seed:
     return Reader(path.absolute().parent, None).read(value)
 
 
+async def apply_file(cloud: Cloud, path: Path) -> None:
+    """Read, check and add a seed file.
+
+    Raises:
+        SeedError: It cannot be read or is wrong.
+    """
+    await apply(cloud, read_file(path))
+
+
 async def resume(cloud: Cloud) -> None:
-    """Finish what was running when the emulator was killed."""
+    """Go on with the imports and exports that were running when the emulator ended."""
+    for job in unfinished_jobs(cloud.db):
+        (importer if job.operation == "ImportImage" else exporter).start(cloud, job)
 
 
 def _settings(cloud: Cloud, seed: Seed) -> None:

@@ -15,6 +15,8 @@ from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_author
 
 WORK_REQUEST_KEPT_SECONDS = 12 * 3600.0
 """OCI keeps a finished work request for 12 hours (documentation, 'Work requests')."""
+MAX_IMAGE_GB = 400
+"""OCI neither exports nor imports a larger disk (documentation, 'Image Import/Export')."""
 UNFINISHED_PERCENT = 99.0
 
 BEING_MODIFIED = "instance {id} is currently being modified, try again later"

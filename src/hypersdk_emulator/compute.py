@@ -1,0 +1,250 @@
+"""Compute's instances and the volumes attached to them, as the API shows and takes them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from hypersdk_emulator.call import Call
+from hypersdk_emulator.clock import iso
+from hypersdk_emulator.errors import not_authorized_or_not_found
+from hypersdk_emulator.fields import optional_text, tags
+from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.records import (
+    Instance,
+    check_if_match,
+    find_instance,
+    instances_in,
+    transition_seconds,
+)
+from hypersdk_emulator.state import act
+
+LAUNCH_OPTIONS = {
+    "bootVolumeType": "PARAVIRTUALIZED",
+    "firmware": "UEFI_64",
+    "isConsistentVolumeNamingEnabled": True,
+    "isPvEncryptionInTransitEnabled": False,
+    "networkType": "PARAVIRTUALIZED",
+    "remoteDataVolumeType": "PARAVIRTUALIZED",
+}
+"""`launchOptions` of an instance whose seed gives none; what a paravirtualized Oracle Linux instance shows."""
+DENSE_VPUS_PER_GB = 10
+MB_PER_GB = 1024
+
+
+def instance_json(call: Call, instance: Instance) -> dict[str, Any]:
+    """The SDK's model Instance."""
+    doc, settings = instance.doc, call.cloud.settings
+    boot = doc["bootVolume"]
+    return {
+        "availabilityDomain": doc["availabilityDomain"],
+        "compartmentId": instance.compartment,
+        "definedTags": {},
+        "displayName": instance.name,
+        "extendedMetadata": {},
+        "faultDomain": "FAULT-DOMAIN-1",
+        "freeformTags": doc["freeformTags"],
+        "id": instance.id,
+        "imageId": doc["imageId"],
+        "launchMode": "PARAVIRTUALIZED",
+        "launchOptions": {**LAUNCH_OPTIONS, **doc["launchOptions"]},
+        "lifecycleState": instance.state(call.cloud.clock.timestamp()),
+        "metadata": {},
+        "region": settings.region,
+        "shape": doc["shape"],
+        "sourceDetails": {"sourceType": "image", "imageId": doc["imageId"], "bootVolumeSizeInGBs": boot["sizeInGBs"]},
+        "timeCreated": iso(instance.created),
+    }
+
+
+def _reply(call: Call, instance: Instance, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
+    etag = instance.etag(call.cloud.clock.timestamp())
+    return call.reply(instance_json(call, instance), headers={"etag": etag, **(headers or {})})
+
+
+def permitted_instance(call: Call, instance_id: str) -> Instance:
+    """The instance, if the caller may do this operation in its compartment; else OCI's 404."""
+    instance = find_instance(call.cloud.db, instance_id)
+    call.permit(instance.compartment)
+    return instance
+
+
+async def list_instances(call: Call) -> web.StreamResponse:
+    """ListInstances: of one compartment; filters by name, state and availability domain."""
+    compartment = call.required("compartmentId")
+    call.permit(compartment)
+    now, query = call.cloud.clock.timestamp(), call.query
+
+    def keep(instance: Instance) -> bool:
+        return (
+            query.get("displayName", instance.name) == instance.name
+            and query.get("availabilityDomain", instance.doc["availabilityDomain"])
+            == instance.doc["availabilityDomain"]
+            and query.get("lifecycleState", instance.state(now)) == instance.state(now)
+        )
+
+    found, headers = page(call, arranged(call, instances_in(call.cloud.db, compartment)), keep)
+    return call.reply([instance_json(call, instance) for instance in found], headers=headers)
+
+
+async def get_instance(call: Call) -> web.StreamResponse:
+    """GetInstance."""
+    return _reply(call, permitted_instance(call, call.params["instanceId"]))
+
+
+async def update_instance(call: Call) -> web.StreamResponse:
+    """UpdateInstance: the name and the free-form tags."""
+    body = await call.json()
+    name, new_tags = optional_text(body, "displayName"), tags(body)
+    cloud = call.cloud
+    with cloud.db.transaction():
+        instance = permitted_instance(call, call.params["instanceId"])
+        check_if_match(call.header("if-match"), instance.etag(cloud.clock.timestamp()))
+        doc = instance.doc if new_tags is None else {**instance.doc, "freeformTags": new_tags}
+        instance = instance.changed(name=name or instance.name, doc=doc)
+        instance.save(cloud.db)
+    return _reply(call, instance)
+
+
+async def instance_action(call: Call) -> web.StreamResponse:
+    """InstanceAction: START, STOP and their kin by the state machine; the reply shows the next state already."""
+    action = call.required("action")
+    digest = await call.digest()
+    cloud, now, token = call.cloud, call.cloud.clock.timestamp(), call.header("opc-retry-token")
+    scope = f"InstanceAction {call.principal.user_id}"
+    with cloud.db.transaction():
+        instance = permitted_instance(call, call.params["instanceId"])
+        if cloud.db.recall(scope, token, digest, now) is None:
+            check_if_match(call.header("if-match"), instance.etag(now))
+            seconds = transition_seconds(cloud, call.operation)
+            timeline = act(instance.id, instance.timeline, action, now=now, seconds=seconds)
+            instance = instance.changed(timeline=timeline)
+            instance.save(cloud.db)
+            cloud.db.remember(scope, token, digest, instance.id, now)
+    return _reply(call, instance)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One volume on one instance, as a listable thing."""
+
+    id: str
+    name: str
+    created: float
+    instance: Instance
+    volume_id: str
+    size_in_gbs: int
+
+    def as_json(self, kind: str) -> dict[str, Any]:
+        """The fields that BootVolumeAttachment and VolumeAttachment share, and the volume's id under `kind`."""
+        return {
+            "availabilityDomain": self.instance.doc["availabilityDomain"],
+            "compartmentId": self.instance.compartment,
+            "displayName": self.name,
+            "id": self.id,
+            "instanceId": self.instance.id,
+            "isPvEncryptionInTransitEnabled": False,
+            "lifecycleState": "ATTACHED",
+            "timeCreated": iso(self.created),
+            kind: self.volume_id,
+        }
+
+
+def _boot_attachment(instance: Instance) -> Attachment:
+    boot = instance.doc["bootVolume"]
+    name = f"{instance.name} (Boot Volume)"
+    return Attachment(instance.id, name, instance.created, instance, boot["id"], boot["sizeInGBs"])
+
+
+def _data_attachments(instance: Instance) -> list[Attachment]:
+    return [
+        Attachment(
+            volume["attachmentId"], volume["displayName"], instance.created, instance, volume["id"], volume["sizeInGBs"]
+        )
+        for volume in instance.doc["dataVolumes"]
+    ]
+
+
+def _attachments_page(
+    call: Call, attachments: Iterable[Attachment], volume_key: str
+) -> tuple[list[Attachment], dict[str, str]]:
+    query = call.query
+
+    def keep(attachment: Attachment) -> bool:
+        domain = attachment.instance.doc["availabilityDomain"]
+        return (
+            query.get("instanceId", attachment.instance.id) == attachment.instance.id
+            and query.get("availabilityDomain", domain) == domain
+            and query.get(volume_key, attachment.volume_id) == attachment.volume_id
+        )
+
+    return page(call, sorted(attachments, key=lambda attachment: attachment.id), keep)
+
+
+async def list_boot_volume_attachments(call: Call) -> web.StreamResponse:
+    """ListBootVolumeAttachments: one per instance; OCI gives the attachment the instance's OCID."""
+    compartment = call.required("compartmentId")
+    call.required("availabilityDomain")
+    call.permit(compartment)
+    attachments = (_boot_attachment(instance) for instance in instances_in(call.cloud.db, compartment))
+    found, headers = _attachments_page(call, attachments, "bootVolumeId")
+    return call.reply([each.as_json("bootVolumeId") for each in found], headers=headers)
+
+
+async def list_volume_attachments(call: Call) -> web.StreamResponse:
+    """ListVolumeAttachments: the data volumes, which an image leaves out."""
+    compartment = call.required("compartmentId")
+    call.permit(compartment)
+    instances = instances_in(call.cloud.db, compartment)
+    attachments = (each for instance in instances for each in _data_attachments(instance))
+    found, headers = _attachments_page(call, attachments, "volumeId")
+    extra = {"attachmentType": "paravirtualized", "isReadOnly": False, "isShareable": False}
+    return call.reply([{**each.as_json("volumeId"), **extra} for each in found], headers=headers)
+
+
+def _volume_json(attachment: Attachment) -> dict[str, Any]:
+    """The fields that BootVolume and Volume share."""
+    size = attachment.size_in_gbs
+    return {
+        "availabilityDomain": attachment.instance.doc["availabilityDomain"],
+        "compartmentId": attachment.instance.compartment,
+        "definedTags": {},
+        "displayName": attachment.name,
+        "freeformTags": {},
+        "id": attachment.volume_id,
+        "isHydrated": True,
+        "lifecycleState": "AVAILABLE",
+        "sizeInGBs": size,
+        "sizeInMBs": size * MB_PER_GB,
+        "timeCreated": iso(attachment.created),
+        "vpusPerGB": DENSE_VPUS_PER_GB,
+    }
+
+
+def _find_volume(call: Call, attachments: Iterable[Attachment], volume_id: str) -> Attachment:
+    for attachment in attachments:
+        if attachment.volume_id == volume_id:
+            call.permit(attachment.instance.compartment)
+            return attachment
+    raise not_authorized_or_not_found()
+
+
+def _all_instances(call: Call) -> list[Instance]:
+    compartments = call.cloud.db.all("SELECT DISTINCT compartment FROM instances")
+    return [instance for row in compartments for instance in instances_in(call.cloud.db, row["compartment"])]
+
+
+async def get_boot_volume(call: Call) -> web.StreamResponse:
+    """GetBootVolume."""
+    attachments = (_boot_attachment(instance) for instance in _all_instances(call))
+    found = _find_volume(call, attachments, call.params["bootVolumeId"])
+    body = {**_volume_json(found), "imageId": found.instance.doc["imageId"]}
+    return call.reply(body, headers={"etag": found.volume_id[-20:]})
+
+
+async def get_volume(call: Call) -> web.StreamResponse:
+    """GetVolume."""
+    attachments = (each for instance in _all_instances(call) for each in _data_attachments(instance))
+    found = _find_volume(call, attachments, call.params["volumeId"])
+    return call.reply(_volume_json(found), headers={"etag": found.volume_id[-20:]})

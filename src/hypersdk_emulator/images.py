@@ -1,0 +1,300 @@
+"""Compute's images, as the API shows and takes them: made of instances, imported, exported, deleted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from hypersdk_emulator import exporter, importer
+from hypersdk_emulator.call import Call
+from hypersdk_emulator.clock import iso
+from hypersdk_emulator.compute import LAUNCH_OPTIONS, MB_PER_GB, permitted_instance
+from hypersdk_emulator.database import invalidated_retry_token
+from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
+from hypersdk_emulator.fields import optional_text, tags, text
+from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.places import export_place, import_place
+from hypersdk_emulator.qemu import EXPORT_FORMATS, IMPORT_FORMATS
+from hypersdk_emulator.records import (
+    Image,
+    Instance,
+    Job,
+    check_if_match,
+    find_image,
+    find_job,
+    images_in,
+    new_ocid,
+    transition_seconds,
+)
+from hypersdk_emulator.state import MAX_IMAGE_GB, ImageState, Timeline, Work, begin_image, may_delete, may_export
+from hypersdk_emulator.workrequests import ended, job_headers, new_job
+
+LAUNCH_MODES = ("NATIVE", "EMULATED", "PARAVIRTUALIZED", "CUSTOM")
+PLATFORM_IMAGE_REFUSED = "A platform image cannot be changed, deleted or exported"
+SECONDS_PER_MINUTE = 60
+
+
+def image_json(call: Call, image: Image) -> dict[str, Any]:
+    """The SDK's model Image."""
+    doc = image.doc
+    return {
+        "baseImageId": doc["baseImageId"],
+        "billableSizeInGBs": doc["billableSizeInGBs"],
+        "compartmentId": image.compartment,
+        "createImageAllowed": doc["createImageAllowed"],
+        "definedTags": {},
+        "displayName": image.name,
+        "freeformTags": doc["freeformTags"],
+        "id": image.id,
+        "launchMode": doc["launchMode"],
+        "launchOptions": {**LAUNCH_OPTIONS, **doc["launchOptions"]},
+        "lifecycleState": image.state(call.cloud.clock.timestamp()),
+        "listingType": "NONE",
+        "operatingSystem": doc["operatingSystem"],
+        "operatingSystemVersion": doc["operatingSystemVersion"],
+        "sizeInMBs": doc["sizeInMBs"],
+        "timeCreated": iso(image.created),
+    }
+
+
+def _reply(call: Call, image: Image, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
+    etag = image.etag(call.cloud.clock.timestamp())
+    return call.reply(image_json(call, image), headers={"etag": etag, **(headers or {})})
+
+
+def _permitted(call: Call) -> Image:
+    image = find_image(call.cloud.db, call.params["imageId"])
+    if image.compartment is not None:
+        call.permit(image.compartment)
+    return image
+
+
+def _own(call: Call) -> Image:
+    """The image of the path, if it is a custom image: only those can be changed."""
+    image = _permitted(call)
+    if image.compartment is None:
+        raise ServiceError(403, "NotAllowed", PLATFORM_IMAGE_REFUSED)
+    return image
+
+
+async def list_images(call: Call) -> web.StreamResponse:
+    """ListImages: the compartment's images and all platform images; deleted ones only if asked for by that state."""
+    compartment = call.required("compartmentId")
+    call.permit(compartment)
+    now, query = call.cloud.clock.timestamp(), call.query
+
+    def keep(image: Image) -> bool:
+        state, doc = image.state(now), image.doc
+        wanted = query.get("lifecycleState")
+        return (
+            (state == wanted if wanted else state != ImageState.DELETED)
+            and query.get("displayName", image.name) == image.name
+            and query.get("operatingSystem", doc["operatingSystem"]) == doc["operatingSystem"]
+            and query.get("operatingSystemVersion", doc["operatingSystemVersion"]) == doc["operatingSystemVersion"]
+        )
+
+    found, headers = page(call, arranged(call, images_in(call.cloud.db, compartment)), keep)
+    return call.reply([image_json(call, image) for image in found], headers=headers)
+
+
+async def get_image(call: Call) -> web.StreamResponse:
+    """GetImage; a deleted image stays readable as DELETED."""
+    return _reply(call, _permitted(call))
+
+
+async def update_image(call: Call) -> web.StreamResponse:
+    """UpdateImage: the name and the free-form tags."""
+    body = await call.json()
+    name, new_tags = optional_text(body, "displayName"), tags(body)
+    cloud = call.cloud
+    with cloud.db.transaction():
+        image = _own(call)
+        check_if_match(call.header("if-match"), image.etag(cloud.clock.timestamp()))
+        doc = image.doc if new_tags is None else {**image.doc, "freeformTags": new_tags}
+        image = image.changed(name=name or image.name, doc=doc)
+        image.save(cloud.db)
+    return _reply(call, image)
+
+
+async def delete_image(call: Call) -> web.StreamResponse:
+    """DeleteImage: 204; the image is DELETED at once."""
+    cloud, now = call.cloud, call.cloud.clock.timestamp()
+    with cloud.db.transaction():
+        image = _own(call)
+        may_delete(image.id, image.state(now))
+        check_if_match(call.header("if-match"), image.etag(now))
+        image.changed(deleted=True).save(cloud.db)
+    importer.discard(cloud, image)
+    return call.reply(status=204)
+
+
+async def create_image(call: Call) -> web.StreamResponse:
+    """CreateImage: of an instance, which goes through CREATING_IMAGE, or of an object in Object Storage (import)."""
+    body = await call.json()
+    compartment = text(body, "compartmentId")
+    call.permit(compartment)
+    digest, token = await call.digest(), call.header("opc-retry-token")
+    cloud, now, scope = call.cloud, call.cloud.clock.timestamp(), f"CreateImage {call.principal.user_id}"
+    with cloud.db.transaction():
+        known = cloud.db.recall(scope, token, digest, now)
+        if known is not None:
+            return _created_before(call, known)
+        _check_name(call, body)
+        if body.get("instanceId") is not None:
+            image, job = _of_instance(call, body, now)
+        elif isinstance(body.get("imageSourceDetails"), dict):
+            image, job = _imported(call, body, body["imageSourceDetails"], now)
+        else:
+            raise missing_parameter("instanceId or imageSourceDetails")
+        image.save(cloud.db)
+        job.save(cloud.db)
+        cloud.db.remember(scope, token, digest, job.id, now)
+    if job.work.finished is None:
+        importer.start(cloud, job)
+    return _reply(call, image, job_headers(cloud, job))
+
+
+def _created_before(call: Call, job_id: str) -> web.StreamResponse:
+    """The reply to a repeated CreateImage."""
+    job = find_job(call.cloud.db, job_id)
+    assert job is not None
+    image = find_image(call.cloud.db, job.image)
+    if image.deleted:
+        raise invalidated_retry_token()
+    return _reply(call, image, job_headers(call.cloud, job))
+
+
+def _check_name(call: Call, body: Mapping[str, Any]) -> None:
+    name = optional_text(body, "displayName")
+    if name is not None and any(image.compartment is None and image.name == name for image in _platform(call)):
+        raise invalid_parameter(f"displayName: {name!r} is the name of a platform image")
+
+
+def _platform(call: Call) -> list[Image]:
+    return images_in(call.cloud.db, "")
+
+
+def _resource(image_id: str, action: str) -> dict[str, str]:
+    """An entry of a work request's `resources`."""
+    entity = {"entityType": "image", "identifier": image_id, "entityUri": f"/20160918/images/{image_id}"}
+    return {**entity, "actionType": action}
+
+
+def _new_image(call: Call, body: Mapping[str, Any], timeline: Timeline, doc: Mapping[str, Any]) -> Image:
+    now = call.cloud.clock.timestamp()
+    common = {
+        "createImageAllowed": True,
+        "freeformTags": tags(body) or {},
+        "billableSizeInGBs": None,
+        "baseImageId": None,
+        "launchOptions": {},
+        "sizeInMBs": None,
+    }
+    return Image(
+        id=new_ocid(call.cloud, "image"),
+        compartment=body["compartmentId"],
+        name=optional_text(body, "displayName") or f"image{iso(now)[:19].replace(':', '')}",
+        created=now,
+        timeline=timeline,
+        doc={**common, **doc},
+    )
+
+
+def _of_instance(call: Call, body: Mapping[str, Any], now: float) -> tuple[Image, Job]:
+    """Begin an image of an instance; the instance is saved here."""
+    cloud = call.cloud
+    instance = permitted_instance(call, text(body, "instanceId"))
+    base = find_image(cloud.db, instance.doc["imageId"])
+    if not (instance.doc["createImageAllowed"] and base.doc["createImageAllowed"]):
+        raise ServiceError(409, "NotAllowed", f"createImageAllowed is false for the instance {instance.id}")
+    seconds = transition_seconds(cloud, call.operation)
+    lock = cloud.assumptions.lock_minutes * SECONDS_PER_MINUTE
+    timeline = begin_image(
+        instance.id, instance.timeline, now=now, seconds=seconds, last_image=instance.last_image, lock_seconds=lock
+    )
+    instance.changed(timeline=timeline, last_image=now).save(cloud.db)
+    return _image_of(call, body, instance, base, Work.lasting(now, seconds))
+
+
+def _image_of(call: Call, body: Mapping[str, Any], instance: Instance, base: Image, work: Work) -> tuple[Image, Job]:
+    """The image of an instance and its job; a declared `work-request-fails` makes it end DELETED."""
+    fails = call.fault is not None and call.fault.effect == "work-request-fails"
+    final = ImageState.DELETED if fails else ImageState.AVAILABLE
+    volume = instance.doc["bootVolume"]
+    doc = {
+        "baseImageId": instance.doc["imageId"],
+        "billableSizeInGBs": max(1, volume["sizeInGBs"] // 4),
+        "launchMode": "NATIVE",
+        "launchOptions": instance.doc["launchOptions"],
+        "operatingSystem": base.doc["operatingSystem"],
+        "operatingSystemVersion": base.doc["operatingSystemVersion"],
+        "sizeInMBs": volume["sizeInGBs"] * MB_PER_GB,
+        "disk": volume["disk"],
+    }
+    timeline = Timeline(((ImageState.PROVISIONING, work.due),), final)
+    image = _new_image(call, body, timeline, doc)
+    resources = {"resources": [_resource(image.id, "CREATED")]}
+    job = new_job(call.cloud, "CreateImage", image, work, resources)
+    failure = ("InternalServerError", "The image could not be made") if fails else None
+    return image, ended(job, work.due, failure)
+
+
+def _imported(call: Call, body: Mapping[str, Any], details: Mapping[str, Any], now: float) -> tuple[Image, Job]:
+    """Begin an import; its work checks and copies the disk."""
+    kind = optional_text(details, "sourceImageType")
+    if kind is not None and kind not in IMPORT_FORMATS:
+        raise invalid_parameter(f"sourceImageType must be one of {', '.join(IMPORT_FORMATS)}")
+    mode = optional_text(body, "launchMode") or "PARAVIRTUALIZED"
+    if mode not in LAUNCH_MODES:
+        raise invalid_parameter(f"launchMode must be one of {', '.join(LAUNCH_MODES)}")
+    place = import_place(call, details)
+    doc = {
+        "launchMode": mode,
+        "operatingSystem": optional_text(details, "operatingSystem") or "Custom",
+        "operatingSystemVersion": optional_text(details, "operatingSystemVersion") or "Custom",
+    }
+    image = _new_image(call, body, Timeline.resting(ImageState.IMPORTING), doc)
+    work = Work.lasting(now, transition_seconds(call.cloud, "ImportImage"))
+    wanted = {"resources": [_resource(image.id, "CREATED")], "source": place.as_doc(), "format": kind}
+    return image, new_job(call.cloud, "ImportImage", image, work, wanted)
+
+
+async def export_image(call: Call) -> web.StreamResponse:
+    """ExportImage: the image is EXPORTING in the reply already, whose etag is the one from before."""
+    body = await call.json()
+    digest, token = await call.digest(), call.header("opc-retry-token")
+    cloud, now, scope = call.cloud, call.cloud.clock.timestamp(), f"ExportImage {call.principal.user_id}"
+    with cloud.db.transaction():
+        before = _own(call)
+        known = cloud.db.recall(scope, token, digest, now)
+        job = None if known is None else find_job(cloud.db, known)
+        if job is not None:
+            return _reply(call, before, job_headers(cloud, job))
+        check_if_match(call.header("if-match"), before.etag(now))
+        may_export(before.id, before.state(now))
+        job = _export_job(call, body, before, now)
+        before.changed().save(cloud.db)
+        job.save(cloud.db)
+        cloud.db.remember(scope, token, digest, job.id, now)
+        image = find_image(cloud.db, before.id)
+    exporter.start(cloud, job)
+    old = {"etag": before.etag(now)} if cloud.assumptions.old_etag_in_export else {}
+    return _reply(call, image, {**job_headers(cloud, job), **old})
+
+
+def _export_job(call: Call, body: Mapping[str, Any], image: Image, now: float) -> Job:
+    wanted = optional_text(body, "exportFormat") or "OCI"
+    if wanted not in EXPORT_FORMATS:
+        raise invalid_parameter(f"exportFormat must be one of {', '.join(EXPORT_FORMATS)}")
+    place = export_place(call, body)
+    if (image.doc["sizeInMBs"] or 0) > MAX_IMAGE_GB * MB_PER_GB:
+        raise invalid_parameter(f"The image is larger than {MAX_IMAGE_GB} GB and cannot be exported")
+    effect = "" if call.fault is None else call.fault.effect
+    doc = {
+        "resources": [_resource(image.id, "RELATED")],
+        "destination": place.as_doc(),
+        "format": wanted,
+        "effect": effect,
+    }
+    work = Work.lasting(now, transition_seconds(call.cloud, call.operation))
+    return new_job(call.cloud, "ExportImage", image, work, doc)

@@ -1,0 +1,116 @@
+"""The work of an import: check the object's disk, keep it as a volume file of its own, make the image AVAILABLE."""
+
+import asyncio
+import shutil
+import tarfile
+from pathlib import Path
+
+from hypersdk_emulator import jobs, qemu
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.errors import invalid_parameter
+from hypersdk_emulator.places import NO_IMPORT_OBJECT, Place, latest_body
+from hypersdk_emulator.records import Image, Job, find_image, find_job
+from hypersdk_emulator.state import MAX_IMAGE_GB, ImageState, Timeline
+from hypersdk_emulator.workrequests import ended
+
+CHUNK = 1 << 20
+TAR_DISK_SUFFIX = ".qcow2"
+
+
+def start(cloud: Cloud, job: Job) -> None:
+    """Begin, or begin again after a restart."""
+    jobs.start(cloud, job, _run, _fail)
+
+
+def volume_path(cloud: Cloud, image_id: str) -> Path:
+    """Where an imported image's disk is kept, always as QCOW2."""
+    return cloud.options.state / "volumes" / f"{image_id}.qcow2"
+
+
+def discard(cloud: Cloud, image: Image) -> None:
+    """Remove the disk of a deleted image, if it had one of its own."""
+    volume_path(cloud, image.id).unlink(missing_ok=True)
+
+
+async def _run(cloud: Cloud, job: Job) -> None:
+    target = volume_path(cloud, job.image)
+    target.parent.mkdir(exist_ok=True)
+    work = target.with_suffix(".incoming")
+    try:
+        await _fetch(cloud, Place(**job.doc["source"]), work)
+        size, disk_format = await _checked(job.doc["format"], work)
+        await qemu.convert(work, disk_format, target, "qcow2")
+    finally:
+        work.unlink(missing_ok=True)
+    await jobs.until(cloud, job.work.due)
+    disk = {"file": str(target), "format": "qcow2"}
+    sizes = {"sizeInMBs": -(-size // (1 << 20)), "billableSizeInGBs": -(-target.stat().st_size // (1 << 30))}
+    with cloud.db.transaction():
+        image = find_image(cloud.db, job.image)
+        timeline = Timeline.resting(ImageState.AVAILABLE)
+        image.changed(timeline=timeline, doc={**image.doc, **sizes, "disk": disk}).save(cloud.db)
+        ended(job, cloud.clock.timestamp()).save(cloud.db)
+
+
+def _fail(cloud: Cloud, job: Job, failure: tuple[str, str]) -> None:
+    """A failed import leaves no image: it turns DELETED."""
+    volume_path(cloud, job.image).unlink(missing_ok=True)
+    with cloud.db.transaction():
+        find_image(cloud.db, job.image).changed(deleted=True).save(cloud.db)
+        current = find_job(cloud.db, job.id)
+        assert current is not None
+        ended(current, cloud.clock.timestamp(), failure).save(cloud.db)
+
+
+async def _fetch(cloud: Cloud, place: Place, target: Path) -> None:
+    """Copy the object's bytes into a file."""
+    body = latest_body(cloud, place)
+    if body is None:
+        raise invalid_parameter(NO_IMPORT_OBJECT)
+    rows = cloud.db.all("SELECT file, size FROM segments WHERE body = ? ORDER BY start", body)
+    files = [str(row["file"]) for row in rows if row["file"]]
+    cloud.bodies.hold(files)
+    opened: list[str] = []
+    try:
+        with target.open("wb") as out:
+            for file in files:
+                with cloud.bodies.open(file) as source:
+                    opened.append(file)
+                    await asyncio.to_thread(shutil.copyfileobj, source, out, CHUNK)
+    finally:
+        cloud.bodies.done([*files, *opened])
+
+
+async def _checked(kind: str | None, path: Path) -> tuple[int, str]:
+    """Virtual size and format of a foreign disk; a `.oci` file is replaced by the disk in it.
+
+    Raises:
+        DiskError: it is no disk that OCI imports.
+    """
+    if kind is None:
+        await asyncio.to_thread(_unpack, path)
+    disk_format = qemu.IMPORT_FORMATS[kind or "QCOW2"]
+    size = await qemu.check_foreign(path, disk_format)
+    if size > MAX_IMAGE_GB << 30:
+        raise qemu.DiskError(f"the disk is larger than {MAX_IMAGE_GB} GB")
+    return size, disk_format
+
+
+def _unpack(path: Path) -> None:
+    """Replace a tar, gzipped or not, by the one QCOW2 file in it."""
+    inner = path.with_suffix(".unpacked")
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.isfile() and member.name.lower().endswith(TAR_DISK_SUFFIX):
+                    source = tar.extractfile(member)
+                    assert source is not None
+                    with source, inner.open("wb") as out:
+                        shutil.copyfileobj(source, out, CHUNK)
+                    inner.replace(path)
+                    return
+    except tarfile.TarError as error:
+        raise qemu.DiskError(f"the object is no .oci file: {error}") from None
+    finally:
+        inner.unlink(missing_ok=True)
+    raise qemu.DiskError("the .oci file holds no QCOW2 disk")

@@ -1,0 +1,46 @@
+"""Background work of jobs: started with the call, started again after a kill, ended with the work request.
+
+The database says what is to be done, so a job that a kill cut is simply done again from its beginning.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.qemu import DiskError
+from hypersdk_emulator.records import Job
+
+MAX_WAIT = 0.2
+"""Real seconds between looks at the virtual clock, which may be advanced meanwhile."""
+
+Run = Callable[[Cloud, Job], Coroutine[Any, Any, None]]
+Fail = Callable[[Cloud, Job, tuple[str, str]], None]
+
+
+def start(cloud: Cloud, job: Job, run: Run, fail: Fail) -> None:
+    """Do the job beside the calls.
+
+    Args:
+        cloud: the cloud.
+        job: as stored, unfinished.
+        run: does it, and saves its end.
+        fail: saves its failure, given as an error's code and message.
+    """
+    cloud.start_task(_guarded(cloud, job, run, fail))
+
+
+async def _guarded(cloud: Cloud, job: Job, run: Run, fail: Fail) -> None:
+    try:
+        await run(cloud, job)
+    except ServiceError as error:
+        fail(cloud, job, (error.code, error.message))
+    except (DiskError, OSError) as error:
+        fail(cloud, job, ("InternalServerError", str(error)))
+
+
+async def until(cloud: Cloud, moment: float) -> None:
+    """Wait until the virtual clock shows a time."""
+    while (left := moment - cloud.clock.timestamp()) > 0:  # noqa: ASYNC110 - the clock may jump; nobody signals that
+        await asyncio.sleep(min(MAX_WAIT, max(0.001, left / cloud.options.pace)))

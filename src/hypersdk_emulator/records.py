@@ -1,0 +1,236 @@
+"""Instances, images and jobs as rows of the database: loading, saving, etags, OCIDs. No rules and no wire format."""
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.database import Database, Row
+from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
+from hypersdk_emulator.state import Timeline, Work, WorkStatus, image_state
+
+OCID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+OCID_LENGTH = 60
+REGION_KEYS = {"us-ashburn-1": "iad", "us-phoenix-1": "phx", "eu-frankfurt-1": "fra", "uk-london-1": "lhr"}
+"""Old regions have a three-letter key in their OCIDs; new ones their whole name."""
+
+
+def new_ocid(cloud: Cloud, kind: str) -> str:
+    """A fresh OCID of a regional resource."""
+    region = REGION_KEYS.get(cloud.settings.region, cloud.settings.region)
+    unique = "".join(secrets.choice(OCID_ALPHABET) for _ in range(OCID_LENGTH))
+    return f"ocid1.{kind}.oc1.{region}.{unique}"
+
+
+def transition_seconds(cloud: Cloud, operation: str) -> float:
+    """How long one transient state of an operation lasts, in virtual seconds, by the seed's `timing`."""
+    timing = cloud.settings.timing
+    return float(timing.get("transitionSeconds", 0.4)) * float(timing.get("paceOf", {}).get(operation, 1.0))
+
+
+def etag(*values: object) -> str:
+    """An opaque etag that changes with any of the values."""
+    return str(uuid.UUID(bytes=hashlib.sha256(repr(values).encode()).digest()[:16]))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance; `doc` holds what the API shows and no rule touches."""
+
+    id: str
+    compartment: str
+    name: str
+    created: float
+    timeline: Timeline
+    doc: Mapping[str, Any]
+    version: int = 1
+    last_image: float | None = None
+
+    def state(self, now: float) -> str:
+        """Its lifecycleState."""
+        return self.timeline.at(now)
+
+    def etag(self, now: float) -> str:
+        """Changes with every write and every state."""
+        return etag(self.id, self.version, self.state(now))
+
+    def changed(self, **values: Any) -> "Instance":
+        """The next version of it."""
+        return replace(self, version=self.version + 1, **values)
+
+    def save(self, db: Database) -> None:
+        """Write the row."""
+        db.execute(
+            "INSERT OR REPLACE INTO instances VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            self.id,
+            self.compartment,
+            self.name,
+            self.created,
+            self.timeline.dump(),
+            self.version,
+            self.last_image,
+            json.dumps(self.doc),
+        )
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image. `doc["disk"]` is the file with its bytes; platform images have none, and no compartment."""
+
+    id: str
+    compartment: str | None
+    name: str
+    created: float
+    timeline: Timeline
+    doc: Mapping[str, Any]
+    version: int = 1
+    deleted: bool = False
+    exporting: bool = False
+
+    def state(self, now: float) -> str:
+        """Its lifecycleState."""
+        return image_state(self.timeline, now=now, exporting=self.exporting, deleted=self.deleted)
+
+    def etag(self, now: float) -> str:
+        """Changes with every write and every state."""
+        return etag(self.id, self.version, self.state(now))
+
+    def changed(self, **values: Any) -> "Image":
+        """The next version of it."""
+        return replace(self, version=self.version + 1, **values)
+
+    def save(self, db: Database) -> None:
+        """Write the row; `exporting` is not stored, it follows from the jobs."""
+        db.execute(
+            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            self.id,
+            self.compartment,
+            self.name,
+            self.created,
+            self.timeline.dump(),
+            self.version,
+            int(self.deleted),
+            json.dumps(self.doc),
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """A compute work request. `doc` holds what its work needs to be done again, its errors, logs and resources."""
+
+    id: str
+    operation: str
+    compartment: str
+    image: str
+    work: Work
+    doc: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, db: Database) -> None:
+        """Write the row."""
+        work = self.work
+        db.execute(
+            "INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self.id,
+            self.operation,
+            self.compartment,
+            self.image,
+            work.accepted,
+            work.started,
+            work.due,
+            work.finished,
+            work.outcome,
+            json.dumps(self.doc),
+        )
+
+
+def find_instance(db: Database, instance_id: str) -> Instance:
+    """The instance of an id, or OCI's 404."""
+    row = db.one("SELECT * FROM instances WHERE id = ?", instance_id)
+    if row is None:
+        raise not_authorized_or_not_found()
+    return _instance(row)
+
+
+def instances_in(db: Database, compartment: str) -> list[Instance]:
+    """All instances of one compartment."""
+    return [_instance(row) for row in db.all("SELECT * FROM instances WHERE compartment = ?", compartment)]
+
+
+def find_image(db: Database, image_id: str) -> Image:
+    """The image of an id, deleted or not, or OCI's 404."""
+    row = db.one(f"SELECT *, {_EXPORTING} AS exporting FROM images WHERE id = ?", image_id)  # noqa: S608 - constant text
+    if row is None:
+        raise not_authorized_or_not_found()
+    return _image(row)
+
+
+def images_in(db: Database, compartment: str | None) -> list[Image]:
+    """The images of one compartment and the platform images (of None: of all compartments)."""
+    where = "" if compartment is None else "WHERE compartment IS NULL OR compartment = ?"
+    values = () if compartment is None else (compartment,)
+    statement = f"SELECT *, {_EXPORTING} AS exporting FROM images {where}"  # noqa: S608 - constant text
+    return [_image(row) for row in db.all(statement, *values)]
+
+
+def find_job(db: Database, job_id: str) -> Job | None:
+    """The job of an id."""
+    row = db.one("SELECT * FROM jobs WHERE id = ?", job_id)
+    return None if row is None else _job(row)
+
+
+def jobs_in(db: Database, compartment: str) -> list[Job]:
+    """All jobs of one compartment."""
+    return [_job(row) for row in db.all("SELECT * FROM jobs WHERE compartment = ?", compartment)]
+
+
+def unfinished_jobs(db: Database) -> list[Job]:
+    """Jobs whose work is still to be done."""
+    return [_job(row) for row in db.all("SELECT * FROM jobs WHERE finished IS NULL ORDER BY accepted")]
+
+
+def check_if_match(if_match: str | None, current: str) -> None:
+    """OCI's 412 of the core services if the caller's `if-match` is not the current etag."""
+    if if_match is not None and if_match.strip('"') not in (current, "*"):
+        raise ServiceError(412, "NoEtagMatch", "The provided etag does not match the current etag of the resource")
+
+
+_EXPORTING = (
+    "EXISTS (SELECT 1 FROM jobs WHERE jobs.image = images.id AND operation = 'ExportImage' AND finished IS NULL)"
+)
+
+
+def _instance(row: Row) -> Instance:
+    return Instance(
+        id=row["id"],
+        compartment=row["compartment"],
+        name=row["name"],
+        created=row["created"],
+        timeline=Timeline.load(row["timeline"]),
+        doc=json.loads(row["doc"]),
+        version=row["version"],
+        last_image=row["last_image"],
+    )
+
+
+def _image(row: Row) -> Image:
+    return Image(
+        id=row["id"],
+        compartment=row["compartment"],
+        name=row["name"],
+        created=row["created"],
+        timeline=Timeline.load(row["timeline"]),
+        doc=json.loads(row["doc"]),
+        version=row["version"],
+        deleted=bool(row["deleted"]),
+        exporting=bool(row["exporting"]),
+    )
+
+
+def _job(row: Row) -> Job:
+    outcome = WorkStatus(row["outcome"])
+    work = Work(row["accepted"], row["started"], row["due"], row["finished"], outcome)
+    return Job(row["id"], row["operation"], row["compartment"], row["image"], work, json.loads(row["doc"]))
