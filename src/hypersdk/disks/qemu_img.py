@@ -80,11 +80,11 @@ class QemuImg:
             VerificationError: corrupt, leaking, or unreadable.
         """
         answer = self._run(["check", "--output=json", "-f", QEMU_NAMES[disk_format]], path)
-        if answer.status == 0:
-            return True
         if answer.status == _NO_CHECK:
             return False
         counts = _load(answer.out)
+        if answer.status == 0 and counts.get("check-errors") == 0:
+            return True
         found = ", ".join(f"{counts[key]} {key}" for key in ("corruptions", "leaks", "check-errors") if counts.get(key))
         raise errors.VerificationError(
             f"{path}: qemu-img check failed ({found or answer.problem or f'status {answer.status}'})", resource=path

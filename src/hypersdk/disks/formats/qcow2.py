@@ -182,7 +182,7 @@ class _Walk:
         header, claims = self.header, self.claims
         claims.claim(0, claims.user("header"), needed=min(header.cluster, self.reader.size))
         self._walk_refcounts()
-        claims.claim_all(header.l1_offset, -(-header.l1_count * 8 // header.cluster), claims.user("L1 table"))
+        claims.claim_all(header.l1_offset, header.l1_count * 8, claims.user("L1 table"))
         if self.faults.count:
             return
         for number, entry in _entries(self.reader, header.l1_offset, header.l1_count, "L1 table"):
@@ -197,7 +197,7 @@ class _Walk:
     def _walk_refcounts(self) -> None:
         header, claims = self.header, self.claims
         table, block = claims.user("refcount table"), claims.user("refcount block")
-        if not claims.claim_all(header.refcount_offset, header.refcount_clusters, table):
+        if not claims.claim_all(header.refcount_offset, header.refcount_clusters * header.cluster, table):
             return
         count = header.refcount_clusters * header.per_table
         for number, entry in _entries(self.reader, header.refcount_offset, count, "refcount table"):
@@ -257,7 +257,8 @@ class _Walk:
     def check_end(self) -> None:
         """The file ends where its last cluster ends; zeros and less than a cluster more are tolerated."""
         reader, end = self.reader, self.claims.highest * self.header.cluster
-        if reader.size % SECTOR:
+        # qemu ends a disk without any data behind the last L1 entry; everything else that it writes is whole sectors.
+        if reader.size % SECTOR and reader.size != self.header.l1_offset + self.header.l1_count * 8:
             raise reader.damaged(f"the file's {reader.size} bytes are no whole number of sectors: it was cut")
         if reader.size - end < self.header.cluster or self.header.bitmaps:
             return

@@ -217,10 +217,11 @@ class Claims:
         self.highest = max(self.highest, index + 1)
         return True
 
-    def claim_all(self, offset: int, count: int, user: int) -> bool:
-        """Give `count` units in a row from `offset` to `user`; whether all were free and inside."""
-        if offset + count * self.unit > self.size:
+    def claim_all(self, offset: int, length: int, user: int) -> bool:
+        """Give the units of `length` bytes from `offset` to `user`; whether all were free, and the bytes inside."""
+        if offset + length > self.size:
             self.faults.add(f"{self._names[user]} at offset {offset:#x} ends beyond the file's {self.size} bytes")
             return False
-        taken = [self.claim(offset + number * self.unit, user) for number in range(count)]
+        end = offset + length
+        taken = [self.claim(place, user, needed=min(self.unit, end - place)) for place in range(offset, end, self.unit)]
         return all(taken)
