@@ -211,7 +211,7 @@ def test_many_faults_are_counted_not_listed(image):
     ],
 )
 def test_a_hostile_qcow2_header_is_refused(image, change, words):
-    """C039: backing files, external data, encryption, snapshots and features that we do not know never pass."""
+    """Backing files, external data, encryption, snapshots and features that we do not know never pass."""
     refused(patched(image("qcow2"), change), "qcow2", words)
 
 
@@ -373,7 +373,7 @@ def test_a_sparse_vmdk_uses_each_grain_once(image):
     ],
 )
 def test_a_hostile_vmdk_descriptor_is_refused(image, old, new, words):
-    """C039: a parent, a second extent or a type that names other files never passes."""
+    """A parent, a second extent or a type that names other files never passes."""
     assert old in image("vmdk-sparse")
     refused(image("vmdk-sparse").replace(old, new, 1), "vmdk", words)
 
@@ -435,7 +435,7 @@ def test_a_vdi_is_exactly_as_long_as_its_header_says(image):
 
 
 def test_sector_0_of_a_raw_disk_belongs_to_the_guest(image):
-    """A raw disk and a fixed VHD whose guest wrote a QCOW2 header are still what we asked for; provenance decides."""
+    """C064: a raw disk and a fixed VHD whose guest wrote a QCOW2 header are still what we asked for; provenance decides."""
     assert look(image("qcow2"), "raw").virtual_size == len(image("qcow2"))
     fixed = image("vhd-fixed")
     assert look(image("qcow2")[:512] + fixed[512:], "vhd").virtual_size == DISK_SIZE
