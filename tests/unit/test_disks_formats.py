@@ -435,7 +435,7 @@ def test_a_vdi_is_exactly_as_long_as_its_header_says(image):
 
 
 def test_sector_0_of_a_raw_disk_belongs_to_the_guest(image):
-    """C064: a raw disk and a fixed VHD whose guest wrote a QCOW2 header are still what we asked for; provenance decides."""
+    """C064: a raw disk and a fixed VHD whose guest wrote a QCOW2 header stay what we asked for."""
     assert look(image("qcow2"), "raw").virtual_size == len(image("qcow2"))
     fixed = image("vhd-fixed")
     assert look(image("qcow2")[:512] + fixed[512:], "vhd").virtual_size == DISK_SIZE
