@@ -1,1 +1,1 @@
-"""Bytes moving between two stores: it ends with a sealed partial or a committed object, and only `publish` names a file."""
+"""Bytes between two stores: ends with a sealed partial or a committed object; only `publish` names a file."""

@@ -6,7 +6,7 @@ reaches the caller. A reply that fails is `ReplyRefused` (retryable), a 412 is `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hypersdk.model import ByteRange, Secret, Sign
@@ -48,6 +48,23 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     sign: Sign | None = None
     expect: Expectation = Expectation()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A request's body that is read piece by piece, so that a part of a file never stands in memory whole.
+
+    Attributes:
+        length: bytes of the whole body.
+        read: (offset in the body, most bytes) -> at least one byte, unless the body ends there. May be asked for the
+            same bytes again, when a kept-alive connection turns out to be dead.
+    """
+
+    length: int
+    read: Callable[[int, int], bytes]
+
+
+Body = bytes | bytearray | memoryview | Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,179 @@
+"""One request on its way: the state that libcurl's callbacks read and write. Knows no libcurl.
+
+Rules of this file: a callback never raises (libcurl cannot carry it): it keeps the error and asks to abort; a sink gets
+bytes only after the head was checked, and never more than are due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from hypersdk import errors
+from hypersdk.wire import replies
+from hypersdk.wire.request import Body, Reply, Request, Source
+
+Sink = Callable[[memoryview], None]
+"""Takes body bytes in order; the view is valid only during the call. An exception aborts the transfer."""
+
+ABORT = -1
+"""What a header or body callback returns to make libcurl drop the connection."""
+
+READ_ABORT = 0x10000000
+"""What a read callback returns for the same (CURL_READFUNC_ABORT)."""
+
+EXPLANATION_LIMIT = 64 * 1024
+"""Most bytes that are read of a refusal's body; the rest would only cost time."""
+
+
+def source_of(body: Body | None) -> Source | None:
+    """Any kind of body as a source."""
+    if body is None or isinstance(body, Source):
+        return body
+    view = memoryview(body).cast("B")
+    return Source(len(view), lambda offset, size: bytes(view[offset : offset + size]))
+
+
+class Exchange:
+    """A request, its sink or buffer, and what came of it so far.
+
+    Args:
+        request: what is asked.
+        sink: takes the body; None = it is kept and becomes `Reply.body`.
+        body: what is sent.
+        limit: most bytes that are kept when there is no sink.
+        explain: turns the service's refusals into errors.
+    """
+
+    def __init__(
+        self, request: Request, sink: Sink | None, body: Body | None, limit: int, explain: replies.Explain
+    ) -> None:
+        self.request = request
+        self.source = source_of(body)
+        self.crash: BaseException | None = None
+        self._sink = sink or self._keep
+        self._limit = limit
+        self._explain = explain
+        self._error: errors.HypersdkError | None = None
+        self._kept = bytearray()
+        self._sent = 0
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._head_done = False
+        self._refusal = False
+        self._due: int | None = None
+        self._received = 0
+
+    def on_header(self, raw: bytes) -> int | None:
+        """Take one header line, line end included; an empty one ends the head."""
+        return self._guard(lambda: self._take_header(raw))
+
+    def on_body(self, data: bytes) -> int | None:
+        """Take body bytes."""
+        return self._guard(lambda: self._take_body(data))
+
+    def on_read(self, size: int) -> bytes | int:
+        """Give up to `size` bytes of the request's body; empty at its end."""
+        given: list[bytes] = []
+        aborted = self._guard(lambda: given.append(self._next_piece(size)))
+        return READ_ABORT if aborted else given[0]
+
+    def on_seek(self, offset: int, origin: int) -> int:
+        """Go back in the request's body, which must be sent again; only from its start (origin 0)."""
+        self._sent = offset
+        return 0 if origin == 0 else 2  # CURL_SEEKFUNC_OK, CURL_SEEKFUNC_CANTSEEK
+
+    def outcome(self, failure: errors.HypersdkError | None) -> Reply:
+        """The reply, once libcurl is done.
+
+        Args:
+            failure: what libcurl reported; None = it is content.
+
+        Raises:
+            HypersdkError: the first thing that went wrong.
+        """
+        if self._error:
+            raise self._error
+        if self._refusal:
+            if self._status == 407:  # noqa: PLR2004 - the proxy speaks, not the service that `explain` knows
+                raise replies.proxy_refused(self.request)
+            raise self._explain(self.request, self._status, self._headers, bytes(self._kept))
+        if failure:
+            raise failure
+        if not self._head_done:
+            raise errors.NetworkError(f"{self.request.method} {self.request.resource}: no whole reply came")
+        replies.check_received(self.request, self._received, self._due)
+        return Reply(self._status, self._headers, self._received, bytes(self._kept))
+
+    def _guard(self, function: Callable[[], None]) -> int | None:
+        try:
+            function()
+        except errors.HypersdkError as error:
+            self._error = error
+        except BaseException as error:  # noqa: BLE001 - libcurl cannot carry it; `Wire.completed` raises it
+            self.crash = error
+        else:
+            return None
+        return ABORT
+
+    def _next_piece(self, size: int) -> bytes:
+        assert self.source is not None
+        data = self.source.read(self._sent, min(size, self.source.length - self._sent))
+        if not data and self._sent < self.source.length:
+            raise errors.FileError(f"{self.request.resource}: the source became shorter while it was sent")
+        self._sent += len(data)
+        return data
+
+    def _take_header(self, raw: bytes) -> None:
+        line = raw.decode("latin-1").strip()
+        if self._head_done:  # a trailer
+            return
+        if line.startswith("HTTP/"):
+            self._status, self._headers = int(line.split(maxsplit=2)[1]), {}
+        elif line:
+            name, _, value = line.partition(":")
+            name, value = name.strip().lower(), value.strip()
+            # A header that comes twice must not hide one of the two values (RFC 9110, 5.3).
+            self._headers[name] = f"{self._headers[name]}, {value}" if name in self._headers else value
+        elif self._status >= 200:  # noqa: PLR2004 - 1xx are interim replies (RFC 9110, 15.2)
+            self._check_head()
+
+    def _check_head(self) -> None:
+        self._head_done = True
+        self._refusal = replies.is_refusal(self.request.expect, self._status)
+        if not self._refusal:
+            self._due = replies.check_head(self.request, self._status, self._headers)
+
+    def _take_body(self, data: bytes) -> None:
+        if self._refusal:
+            self._kept += data[: EXPLANATION_LIMIT - len(self._kept)]
+            if len(self._kept) >= EXPLANATION_LIMIT:
+                raise self._explain(self.request, self._status, self._headers, bytes(self._kept))
+            return
+        self._received += len(data)
+        if self._due is not None and self._received > self._due:
+            replies.check_received(self.request, self._received, self._due)
+        self._sink(memoryview(data))
+
+    def _keep(self, data: memoryview) -> None:
+        if len(self._kept) + len(data) > self._limit:
+            raise errors.ReplyRefused(
+                f"{self.request.method} {self.request.resource}: the reply is larger than {self._limit} bytes",
+                resource=self.request.resource,
+            )
+        self._kept += data
+
+
+def header_lines(headers: Mapping[str, str]) -> list[str]:
+    """Headers as libcurl takes them.
+
+    libcurl writes Content-Length itself, from the body that it really has; `Expect: 100-continue` is switched off,
+    because it costs a round trip per part and some proxies never answer it.
+    """
+    lines = ["Expect:", "Accept-Encoding: identity"]
+    for name, value in headers.items():
+        if "\r" in value or "\n" in value:
+            raise errors.UsageError(f"header {name}: line breaks are not allowed")
+        if name.lower() not in {"content-length", "expect", "accept-encoding"}:
+            # libcurl drops "Name:" without a value; the semicolon makes it send an empty header.
+            lines.append(f"{name}: {value}" if value else f"{name};")
+    return lines

@@ -1,0 +1,235 @@
+"""Bodies by libcurl's multi interface: one loop, many connections, in the caller's thread.
+
+Rules of this file: nothing is retried here and nothing waits longer than the caller allows; each submitted request ends
+as exactly one completion, or is abandoned; a connection whose body was not read to its end is closed, never pooled
+(libcurl does so for every transfer that is aborted or removed half-way). One `Wire` belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from hypersdk import errors
+from hypersdk.model import ConnectionSettings
+from hypersdk.wire import replies
+from hypersdk.wire.exchange import Exchange, Sink
+from hypersdk.wire.request import Body, Reply, Request
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SMALL_BODY = 16 * 1024 * 1024
+"""Most bytes of a reply that is kept in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How one request ended: exactly one of `reply` and `error` is set."""
+
+    token: Hashable
+    reply: Reply | None
+    error: errors.HypersdkError | None
+
+
+class Wire:
+    """Sends requests and moves their bodies.
+
+    Args:
+        connection: proxy, CA bundle, timeouts.
+        connections: connections that are kept alive for reuse; how many requests are in flight is the caller's choice.
+        explain: turns refusals by the service into errors; None = by HTTP status alone.
+    """
+
+    def __init__(
+        self, connection: ConnectionSettings, *, connections: int = 8, explain: replies.Explain | None = None
+    ) -> None:
+        self._connection = connection
+        self._connections = connections
+        self._explain = explain or replies.explain_plainly
+        self._multi: Any = None
+        self._selector: selectors.BaseSelector | None = None
+        self._timer: float | None = None
+        self._idle: list[Any] = []
+        self._flying: dict[Hashable, tuple[Any, Exchange]] = {}
+        self._tokens: dict[Any, Hashable] = {}
+        self._done: list[Completion] = []
+
+    def submit(
+        self,
+        request: Request,
+        *,
+        sink: Sink | None = None,
+        body: Body | None = None,
+        token: Hashable,
+        limit: int = SMALL_BODY,
+    ) -> None:
+        """Begin a request.
+
+        Args:
+            request: what to ask; signed here and now.
+            sink: takes the reply's body, only if its head is good; an exception of our tree aborts the request and
+                becomes its error, any other is raised from `completed`. None = the body is kept in `Reply.body`.
+            body: what to send.
+            token: names the request in its completion; must not be in flight already.
+            limit: most bytes kept when there is no sink.
+        """
+        from hypersdk.wire import handles
+
+        assert token not in self._flying, f"token {token!r} is in flight"
+        multi, pycurl = self._start()
+        exchange = Exchange(request, sink, body, limit, self._explain)
+        headers = dict(request.headers)
+        if request.sign is not None:
+            headers = dict(request.sign(request.method, request.url.reveal(), headers))
+        handle = self._idle.pop() if self._idle else pycurl.Curl()
+        handles.set_connection(handle, self._connection)
+        handles.set_exchange(handle, exchange, headers)
+        multi.add_handle(handle)
+        self._flying[token] = (handle, exchange)
+        self._tokens[handle] = token
+
+    def completed(self, timeout: float) -> list[Completion]:
+        """Move bytes until a request ends.
+
+        Args:
+            timeout: longest time in seconds; 0 = move what can be moved at once.
+
+        Returns:
+            All requests that ended; empty after the timeout, or at once when none is in flight.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._done and self._flying:
+            self._turn(max(0.0, deadline - time.monotonic()))
+            if time.monotonic() >= deadline:
+                break
+        done, self._done = self._done, []
+        return done
+
+    def call(self, request: Request, body: Body | None = None, limit: int = SMALL_BODY) -> Reply:
+        """Send one request and wait for its reply; requests in flight move on meanwhile.
+
+        Args:
+            request: what to ask.
+            body: what to send.
+            limit: most bytes of the reply.
+
+        Raises:
+            HypersdkError: no good reply came.
+        """
+        token = object()
+        self.submit(request, body=body, token=token, limit=limit)
+        try:
+            while token in self._flying:
+                self._turn(1.0)
+        except BaseException:
+            self.abandon(token)
+            raise
+        mine = next(completion for completion in self._done if completion.token is token)
+        self._done.remove(mine)
+        if mine.error:
+            raise mine.error
+        assert mine.reply is not None
+        return mine.reply
+
+    def abandon(self, token: Hashable) -> None:
+        """Drop a request; its connection is closed, no completion comes. Unknown tokens are fine."""
+        if token in self._flying:
+            handle, _ = self._flying[token]
+            self._retire(handle)
+        self._done = [completion for completion in self._done if completion.token != token]
+
+    def close(self) -> None:
+        """Drop everything in flight and close all connections."""
+        for token in list(self._flying):
+            self.abandon(token)
+        for handle in self._idle:
+            handle.close()
+        self._idle.clear()
+        if self._multi is not None:
+            self._multi.close()
+            self._multi = None
+        if self._selector is not None:
+            self._selector.close()
+            self._selector = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> tuple[Any, ModuleType]:
+        # Imported at the first request: commands that move nothing never load libcurl.
+        import pycurl
+
+        if self._multi is None:
+            self._selector = selectors.DefaultSelector()
+            self._multi = pycurl.CurlMulti()
+            self._multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
+            self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
+            self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+            self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        return self._multi, pycurl
+
+    def _on_socket(self, what: int, descriptor: int, _multi: Any, _data: Any) -> None:
+        # `what` is CURL_POLL_IN 1, OUT 2, INOUT 3, REMOVE 4: the first two are the bits of selectors' events.
+        selector = self._selector
+        assert selector is not None
+        known = descriptor in selector.get_map()
+        if what not in {1, 2, 3}:
+            if known:
+                selector.unregister(descriptor)
+        elif known:
+            selector.modify(descriptor, what)
+        else:
+            selector.register(descriptor, what)
+
+    def _on_timer(self, milliseconds: int) -> None:
+        self._timer = None if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+
+    def _turn(self, timeout: float) -> None:
+        multi, pycurl = self._start()
+        assert self._selector is not None
+        if self._timer is not None:
+            timeout = min(timeout, max(0.0, self._timer - time.monotonic()))
+        for key, events in self._selector.select(timeout):
+            # EVENT_READ 1 and EVENT_WRITE 2 are CURL_CSELECT_IN and CURL_CSELECT_OUT.
+            multi.socket_action(key.fd, events)
+        if self._timer is not None and time.monotonic() >= self._timer:
+            self._timer = None
+            multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._harvest(multi)
+
+    def _harvest(self, multi: Any) -> None:
+        queued = 1
+        while queued:
+            queued, good, bad = multi.info_read()
+            for handle in good:
+                self._finish(handle, 0, "")
+            for handle, code, text in bad:
+                self._finish(handle, code, text)
+
+    def _finish(self, handle: Any, code: int, text: str) -> None:
+        from hypersdk.wire import handles
+
+        token = self._tokens[handle]
+        _, exchange = self._flying[token]
+        failure = handles.failure_of(handle, exchange, self._connection, code, text) if code else None
+        self._retire(handle)
+        if exchange.crash is not None:
+            raise exchange.crash
+        try:
+            self._done.append(Completion(token, exchange.outcome(failure), None))
+        except errors.HypersdkError as error:
+            self._done.append(Completion(token, None, error))
+
+    def _retire(self, handle: Any) -> None:
+        token = self._tokens.pop(handle)
+        del self._flying[token]
+        self._multi.remove_handle(handle)
+        handle.reset()
+        self._idle.append(handle)
