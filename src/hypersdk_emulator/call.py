@@ -70,6 +70,10 @@ class Call:
             raise ServiceError(400, "InvalidLimit", f"limit must be a number from 1 to {most}")
         return min(int(text), most)
 
+    def page_token(self) -> str:
+        """The key after which the page asked for begins; empty for the first page."""
+        return decode_page(self.query.get("page")) or ""
+
     def permit(self, compartment: str | None) -> None:
         """Refuse with 404 what the caller may not do in a compartment."""
         if not self.principal.may(self.operation, compartment):

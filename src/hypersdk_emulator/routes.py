@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from hypersdk_emulator import buckets, identity
+from hypersdk_emulator import identity
 from hypersdk_emulator.compute_routes import COMPUTE
 from hypersdk_emulator.control import CONTROL
 from hypersdk_emulator.routing import Route
+from hypersdk_emulator.storage_routes import STORAGE
 
 
 def _identity(operation: str, pattern: str, handler: Any) -> Route:
@@ -22,7 +23,5 @@ IDENTITY = (
     _identity("ListUsers", "users", identity.list_users),
     _identity("GetUser", "users/{user}", identity.get_user),
 )
-
-STORAGE = (Route("GetNamespace", "objectstorage", "GET", "/n", buckets.get_namespace),)
 
 ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *STORAGE)

@@ -1,0 +1,195 @@
+"""Rename, copy and batch delete, and the work requests of copies. A copy shares its body and is done at once."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from aiohttp import web
+
+from hypersdk_emulator import storage
+from hypersdk_emulator.call import Call, next_page
+from hypersdk_emulator.clock import http_date, iso
+from hypersdk_emulator.database import Row
+from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
+from hypersdk_emulator.objectstorage import (
+    bucket_not_found,
+    check_if_match,
+    check_name,
+    check_retention,
+    metadata,
+    object_not_found,
+    require_bucket,
+    required_text,
+)
+from hypersdk_emulator.storage import Bucket, StoredObject
+
+MAX_BATCH = 1000  # OCI documentation of BatchDeleteObjects
+
+
+def _require_latest(call: Call, bucket: Bucket, name: str) -> StoredObject:
+    found = storage.latest(call.cloud, bucket.name, name)
+    if found is None:
+        raise object_not_found(call, bucket.name, name)
+    return found
+
+
+def _check_target(found: StoredObject | None, if_match: str | None, if_none_match: str | None) -> None:
+    """The conditions that a JSON body states for the new name."""
+    if if_none_match == "*" and found is not None:
+        raise ServiceError(412, "IfNoneMatchFailed", "An object with the new name exists")
+    check_if_match(if_match, None if found is None else found.etag)
+
+
+async def rename_object(call: Call) -> web.StreamResponse:
+    """RenameObject, within the bucket."""
+    body = await call.json()
+    source, new = required_text(body, "sourceName"), check_name(body.get("newName"))
+    if source == new:
+        raise ServiceError(400, "SourceNameSameAsNewName", "The new name is the old one")
+    with storage.change(call.cloud) as trash:
+        bucket = require_bucket(call)
+        found = _require_latest(call, bucket, source)
+        check_if_match(body.get("srcObjIfMatchETag"), found.etag)
+        there = storage.latest(call.cloud, bucket.name, new)
+        _check_target(there, body.get("newObjIfMatchETag"), body.get("newObjIfNoneMatchETag"))
+        check_retention(call, bucket, found)
+        check_retention(call, bucket, there)
+        made = storage.rename(call.cloud, bucket, found, new, trash)
+    headers = {"etag": made.etag, "last-modified": http_date(made.modified), "version-id": made.version}
+    return call.reply(headers=headers)
+
+
+async def batch_delete(call: Call) -> web.StreamResponse:
+    """BatchDeleteObjects: latest versions, each with its own result."""
+    body = await call.json()
+    wanted = body.get("objects")
+    if not isinstance(wanted, list) or not 1 <= len(wanted) <= MAX_BATCH:
+        raise invalid_parameter(f"objects must be a list of 1 to {MAX_BATCH}")
+    deleted: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    with storage.change(call.cloud) as trash:
+        bucket = require_bucket(call)
+        for each in wanted:
+            name = required_text(each, "objectName")
+            try:
+                found = _require_latest(call, bucket, name)
+                check_if_match(each.get("ifMatch"), found.etag)
+                check_retention(call, bucket, found)
+            except ServiceError as error:
+                reason = {"statusCode": error.status, "errorCode": error.code, "errorMessage": error.message}
+                failed.append({"objectName": name, **reason})
+                continue
+            marker = storage.delete(call.cloud, bucket, found, trash)
+            deleted.append({"objectName": name, "deletedObjectVersionId": (marker or found).version})
+    return call.reply({"deleted": [] if body.get("isSkipDeletedResult") else deleted, "failed": failed})
+
+
+# ---------------------------------------------------------------- copies and their work requests
+
+
+async def copy_object(call: Call) -> web.StreamResponse:
+    """CopyObject, to a bucket of this region."""
+    body = await call.json()
+    new = check_name(body.get("destinationObjectName"))
+    if body.get("destinationRegion") != call.cloud.settings.region:
+        raise invalid_parameter(f"destinationRegion: this cloud has only {call.cloud.settings.region}")
+    if body.get("destinationNamespace") != call.cloud.settings.namespace:
+        raise ServiceError(404, "NamespaceNotFound", "The destination namespace does not exist")
+    with storage.change(call.cloud) as trash:
+        bucket, found = require_bucket(call), _copied_source(call, body)
+        target = storage.find_bucket(call.cloud, required_text(body, "destinationBucket"))
+        if target is None or not call.principal.may("PutObject", target.compartment):
+            raise bucket_not_found(call, body["destinationBucket"])
+        there = storage.latest(call.cloud, target.name, new)
+        conditions = [body.get(f"destinationObject{name}ETag") for name in ("IfMatch", "IfNoneMatch")]
+        _check_target(there, *conditions)
+        check_retention(call, target, there)
+        content = found.content
+        if (pairs := body.get("destinationObjectMetadata")) is not None:
+            content = replace(content, meta=metadata(pairs))
+        if tier := body.get("destinationObjectStorageTier"):
+            content = replace(content, tier=tier)
+        made = storage.store(call.cloud, target, new, content, trash)
+        work = _record(call, bucket, {"target": target.name, "object": new, "etag": made.etag})
+    return call.reply(status=202, headers={"opc-work-request-id": work})
+
+
+def _copied_source(call: Call, body: Mapping[str, Any]) -> StoredObject:
+    bucket, name = require_bucket(call), required_text(body, "sourceObjectName")
+    found: StoredObject | None
+    if version_id := body.get("sourceVersionId"):
+        found = storage.version(call.cloud, bucket.name, name, version_id)
+    else:
+        found = storage.latest(call.cloud, bucket.name, name)
+    if found is None or found.marker:
+        raise object_not_found(call, bucket.name, name)
+    check_if_match(body.get("sourceObjectIfMatchETag"), found.etag)
+    if found.archival_state(call.cloud.clock.timestamp()) not in (None, "Restored"):
+        raise ServiceError(409, "NotRestored", f"The object '{name}' is archived; restore it before copying it")
+    return found
+
+
+def _record(call: Call, bucket: Bucket, doc: Mapping[str, Any]) -> str:
+    identifier = str(uuid.uuid4())
+    row = (identifier, bucket.compartment, call.cloud.clock.timestamp(), json.dumps({"bucket": bucket.name, **doc}))
+    call.cloud.db.execute("INSERT INTO copies VALUES (?, ?, ?, ?)", *row)
+    return identifier
+
+
+def _work_json(row: Row) -> dict[str, Any]:
+    doc, time = json.loads(row["doc"]), iso(row["created"])
+    resource = {"actionType": "WRITTEN", "entityType": "object", "identifier": doc["object"]}
+    return {
+        "id": row["id"],
+        "operationType": "COPY_OBJECT",
+        "status": "COMPLETED",
+        "compartmentId": row["compartment"],
+        "percentComplete": 100.0,
+        "timeAccepted": time,
+        "timeStarted": time,
+        "timeFinished": time,
+        "resources": [{**resource, "metadata": {"BUCKET": doc["target"], "ETAG": doc["etag"]}}],
+    }
+
+
+def _require_work(call: Call) -> Row:
+    row = call.cloud.db.one("SELECT * FROM copies WHERE id = ?", call.params["work"])
+    if row is None:
+        raise not_authorized_or_not_found()
+    call.permit(row["compartment"])
+    return row
+
+
+async def get_work_request(call: Call) -> web.StreamResponse:
+    """Object Storage's own GetWorkRequest."""
+    return call.reply(_work_json(_require_work(call)), headers={"retry-after": "5"})
+
+
+async def list_work_requests(call: Call) -> web.StreamResponse:
+    """Object Storage's own ListWorkRequests."""
+    compartment, limit = call.required("compartmentId"), call.limit()
+    call.permit(compartment)
+    statement = "SELECT * FROM copies WHERE compartment = ? AND id > ? ORDER BY id LIMIT ?"
+    rows = call.cloud.db.all(statement, compartment, call.page_token(), limit + 1)
+    found, headers = next_page(rows, limit, "id")
+    return call.reply([_work_json(row) for row in found], headers=headers)
+
+
+async def list_work_request_errors(call: Call) -> web.StreamResponse:
+    """A copy that was accepted here has no errors."""
+    _require_work(call)
+    return call.reply([])
+
+
+async def list_work_request_logs(call: Call) -> web.StreamResponse:
+    """One line per finished copy."""
+    row = _require_work(call)
+    return call.reply([{"message": "The object was copied.", "timestamp": iso(row["created"])}])
+
+
+async def cancel_work_request(call: Call) -> web.StreamResponse:
+    """A finished copy cannot be cancelled."""
+    _require_work(call)
+    raise ServiceError(409, "NotCancelable", "The work request has finished")

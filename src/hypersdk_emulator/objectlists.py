@@ -1,0 +1,134 @@
+"""ListObjects and ListObjectVersions: order by UTF-8 bytes, prefix, delimiter, start, end, pages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from hypersdk_emulator.call import Call, next_page
+from hypersdk_emulator.clock import iso
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.database import Row
+from hypersdk_emulator.errors import ServiceError, invalid_parameter
+from hypersdk_emulator.objectstorage import require_bucket
+from hypersdk_emulator.storage import StoredObject, object_of
+
+FIELDS = ("name", "size", "etag", "md5", "timecreated", "timemodified", "storagetier", "archivalstate")
+_AFTER_ALL = "\U0010ffff\U0010ffff"  # after every name with the same beginning, in the order of UTF-8 bytes
+
+
+@dataclass(frozen=True)
+class Range:
+    """The names to look at: from `first` (inclusive) up to `end` (exclusive), all beginning with `prefix`."""
+
+    prefix: str
+    first: str
+    end: str
+
+
+def _range(call: Call) -> Range:
+    query = call.query
+    prefix = query.get("prefix", "")
+    first = max(prefix, query.get("start", ""), key=str.encode)
+    if after := query.get("startAfter"):
+        # Nothing lies between a name and the same name with a NUL, which no name has.
+        first = max(first, after + "\0", key=str.encode)
+    end = prefix + _AFTER_ALL if prefix else _AFTER_ALL
+    if stop := query.get("end"):
+        end = min(end, stop, key=str.encode)
+    return Range(prefix, first, end)
+
+
+def _groups(cloud: Cloud, bucket: str, names: Range, delimiter: str) -> Iterator[tuple[str, Row | None]]:
+    """Names with their rows and, with a delimiter, common prefixes with None, in order, one by one."""
+    first = names.first
+    statement = (
+        "SELECT * FROM objects WHERE bucket = ? AND latest = 1 AND marker = 0 AND name >= ? AND name < ? ORDER BY name"
+    )
+    again = True
+    while again:
+        again = False
+        for row in cloud.db.execute(statement, bucket, first, names.end):
+            name = str(row["name"])
+            rest, found, _ = name[len(names.prefix) :].partition(delimiter) if delimiter else (name, "", "")
+            if found:
+                group = names.prefix + rest + found
+                yield group, None
+                first, again = group[:-1] + chr(ord(group[-1]) + 1), True
+                break
+            yield name, row
+
+
+def _fields(call: Call, default: str) -> frozenset[str]:
+    fields = frozenset(field.strip().lower() for field in call.query.get("fields", default).split(","))
+    if unknown := fields.difference(FIELDS):
+        raise invalid_parameter(f"fields: unknown {', '.join(sorted(unknown))}")
+    return fields
+
+
+def _summary(cloud: Cloud, stored: StoredObject, fields: frozenset[str]) -> dict[str, Any]:
+    """The SDK's model ObjectSummary with the fields asked for; the name is always there."""
+    content = stored.content
+    values = {
+        "size": ("size", content.size),
+        "etag": ("etag", stored.etag),
+        "md5": ("md5", content.md5),
+        "timecreated": ("timeCreated", iso(stored.created)),
+        "timemodified": ("timeModified", iso(stored.modified)),
+        "storagetier": ("storageTier", content.tier),
+        "archivalstate": ("archivalState", stored.archival_state(cloud.clock.timestamp())),
+    }
+    return {"name": stored.name} | dict(pair for field, pair in values.items() if field in fields)
+
+
+async def list_objects(call: Call) -> web.StreamResponse:
+    """ListObjects; the next page begins at the body field `nextStartWith`."""
+    bucket = require_bucket(call)
+    limit, fields = call.limit(default=1000), _fields(call, "name")
+    delimiter = call.query.get("delimiter", "")
+    if delimiter not in ("", "/"):
+        raise ServiceError(400, "InvalidParameter", "delimiter: only '/' is supported")
+    objects: list[dict[str, Any]] = []
+    prefixes: list[str] = []
+    body: dict[str, Any] = {"objects": objects}
+    for name, row in _groups(call.cloud, bucket.name, _range(call), delimiter):
+        if len(objects) + len(prefixes) == limit:
+            body["nextStartWith"] = name
+            break
+        if row is None:
+            prefixes.append(name)
+        else:
+            objects.append(_summary(call.cloud, object_of(row), fields))
+    if delimiter:
+        body["prefixes"] = prefixes
+    return call.reply(body)
+
+
+async def list_object_versions(call: Call) -> web.StreamResponse:
+    """ListObjectVersions: by name, the newest version of a name first, delete markers included."""
+    bucket = require_bucket(call)
+    limit, fields, names = (
+        call.limit(default=1000),
+        _fields(call, "name,size,etag,timeCreated,timeModified"),
+        _range(call),
+    )
+    after, _, last = call.page_token().rpartition("\0")
+    rows = call.cloud.db.all(
+        "SELECT *, name || char(0) || id AS place FROM objects WHERE bucket = ? AND name >= ? AND name < ? "
+        "AND (name > ? OR (name = ? AND id < ?)) ORDER BY name, id DESC LIMIT ?",
+        bucket.name,
+        names.first,
+        names.end,
+        after,
+        after,
+        int(last or 0),
+        limit + 1,
+    )
+    found, headers = next_page(rows, limit, "place")
+    items = []
+    for row in found:
+        stored = object_of(row)
+        item = _summary(call.cloud, stored, fields | {"timecreated", "timemodified"})
+        items.append({**item, "versionId": stored.version, "isDeleteMarker": stored.marker})
+    return call.reply({"items": items, "prefixes": []}, headers=headers)

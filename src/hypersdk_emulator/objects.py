@@ -1,0 +1,232 @@
+"""Objects: put, get, head, delete, tiers and restoration."""
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from aiohttp import web
+
+from hypersdk_emulator import storage
+from hypersdk_emulator.bodies import Received
+from hypersdk_emulator.call import Call, one_of
+from hypersdk_emulator.clock import http_date
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.objectstorage import (
+    TIERS,
+    check_customer_key,
+    check_if_match,
+    check_name,
+    check_read,
+    check_retention,
+    check_write,
+    checksum_headers,
+    described,
+    expected,
+    object_not_found,
+    receive,
+    require_bucket,
+    require_object,
+    required_text,
+    window,
+)
+from hypersdk_emulator.replies import BodyReply, Window
+from hypersdk_emulator.storage import Content, StoredObject
+
+_OVERRIDES = {
+    "httpResponseContentType": "content-type",
+    "httpResponseContentLanguage": "content-language",
+    "httpResponseContentEncoding": "content-encoding",
+    "httpResponseContentDisposition": "content-disposition",
+    "httpResponseCacheControl": "cache-control",
+    "httpResponseExpires": "expires",
+}
+_RESTORE_HOURS = (1, 24, 240)  # least, default, most (RestoreObjectsDetails)
+_CHUNK = 1 << 20
+
+
+def put_received(cloud: Cloud, bucket: str, name: str, received: Received, content: Content | None = None) -> None:
+    """Make a received body the latest version of an object, without any call: for seeds and exports.
+
+    Args:
+        cloud: The cloud.
+        bucket: Name of the bucket, which must exist.
+        name: Name of the object.
+        received: The body.
+        content: Its description; None for a plain one.
+    """
+    with storage.change(cloud) as trash:
+        found = storage.find_bucket(cloud, bucket)
+        if found is None:
+            raise ServiceError(404, "BucketNotFound", f"The bucket '{bucket}' does not exist")
+        body = storage.new_body(cloud, [(received.file, received.size)])
+        plain = content or Content(None, 0, "", headers={"content-type": "application/octet-stream"})
+        md5 = received.digests.md5
+        storage.store(cloud, found, name, replace(plain, body=body, size=received.size, md5=md5), trash)
+
+
+async def put_object(call: Call) -> web.StreamResponse:
+    """PutObject: nothing of it is visible before all of it is there and fits its checksums."""
+    cloud, name = call.cloud, check_name(call.params["object"])
+    content, wanted = _may_put(call, name), expected(call)
+    received = await receive(call, wanted)
+    checksums = checksum_headers(received, wanted.algorithms)
+    try:
+        with storage.change(cloud) as trash:
+            _may_put(call, name)
+            body = storage.new_body(cloud, [(received.file, received.size)])
+            content = replace(content, body=body, size=received.size, md5=received.digests.md5, checksums=checksums)
+            made = storage.store(cloud, require_bucket(call), name, content, trash)
+    except BaseException:
+        cloud.bodies.discard([received.file])
+        raise
+    return call.reply(headers={**_version_headers(made), "opc-content-md5": received.digests.md5, **checksums})
+
+
+def _may_put(call: Call, name: str) -> Content:
+    """Check everything about a PUT that does not need its body; asked before and after the body came."""
+    bucket = require_bucket(call)
+    content = described(call, bucket)
+    found = storage.latest(call.cloud, bucket.name, name)
+    check_write(call, found)
+    check_retention(call, bucket, found)
+    return content
+
+
+def _version_headers(stored: StoredObject) -> dict[str, str]:
+    return {
+        "etag": stored.etag,
+        "last-modified": http_date(stored.modified),
+        "version-id": stored.version,
+    }
+
+
+def object_headers(call: Call, found: StoredObject) -> dict[str, str]:
+    """What GET and HEAD say about an object besides its length."""
+    content = found.content
+    headers = {**content.headers, **_version_headers(found), "accept-ranges": "bytes", "storage-tier": content.tier}
+    headers["opc-multipart-md5" if content.multipart else "content-md5"] = content.md5
+    headers |= content.checksums
+    headers |= {f"opc-meta-{name}": value for name, value in content.meta.items()}
+    if state := found.archival_state(call.cloud.clock.timestamp()):
+        headers["archival-state"] = state
+    if state == "Restored":
+        headers["time-of-archival"] = http_date(found.restored["until"])
+    for parameter, name in _OVERRIDES.items():
+        if value := call.query.get(parameter):
+            headers[name] = value
+    return headers
+
+
+def _readable(call: Call) -> StoredObject:
+    found = require_object(call, require_bucket(call), call.params["object"])
+    if found.marker:
+        raise object_not_found(call, found.bucket, found.name)
+    check_read(call, found)
+    check_customer_key(call, found.content.sse)
+    return found
+
+
+async def head_object(call: Call) -> web.StreamResponse:
+    """HeadObject: the headers of a GET without its body."""
+    found = _readable(call)
+    headers = {**object_headers(call, found), "content-length": str(found.content.size)}
+    return web.Response(status=200, headers=headers)
+
+
+async def get_object(call: Call) -> web.StreamResponse:
+    """GetObject, whole or one range of it."""
+    effect = call.fault.effect if call.fault else ""
+    if effect == "object-replaced":
+        await _replace(call)
+    found = _readable(call)
+    if found.archival_state(call.cloud.clock.timestamp()) not in (None, "Restored"):
+        text = f"The object '{found.name}' is archived; restore it before reading it"
+        raise ServiceError(409, "NotRestored", text)
+    size = found.content.size
+    asked = window(call.header("range"), size)
+    part = asked or Window(0, size, size)
+    if effect == "whole-body":
+        asked, part = None, Window(0, size, size)
+    if effect == "shifted-range":
+        part = _shifted(part)
+    return BodyReply(
+        call.cloud,
+        storage.segments(call.cloud, found.content.body, part.first, part.end),
+        part,
+        partial=asked is not None,
+        headers=object_headers(call, found),
+        fault=call.fault if effect in ("cut-body", "truncated", "stall", "flip-byte") else None,
+    )
+
+
+def _shifted(part: Window) -> Window:
+    """As many bytes as asked for, one further on (or one before, at the object's end)."""
+    step = 1 if part.end < part.total else -min(1, part.first)
+    return Window(part.first + step, part.end + step, part.total)
+
+
+async def _replace(call: Call) -> None:
+    """Put other bytes of the same length in an object's place, as another writer would."""
+    bucket = require_bucket(call)
+    found = require_object(call, bucket, call.params["object"])
+    received = await call.cloud.bodies.receive(_noise(found.content.size))
+    put_received(call.cloud, bucket.name, found.name, received, replace(found.content, multipart=False, checksums={}))
+
+
+async def _noise(size: int) -> AsyncIterator[bytes]:
+    while size > 0:
+        chunk = secrets.token_bytes(min(size, _CHUNK))
+        size -= len(chunk)
+        yield chunk
+
+
+async def delete_object(call: Call) -> web.StreamResponse:
+    """DeleteObject: the latest version, or with `versionId` that one for good."""
+    with storage.change(call.cloud) as trash:
+        bucket = require_bucket(call)
+        found = require_object(call, bucket, call.params["object"])
+        check_if_match(call.header("if-match"), found.etag)
+        check_retention(call, bucket, found)
+        headers = {"last-modified": http_date(call.cloud.clock.timestamp()), "version-id": found.version}
+        if call.query.get("versionId"):
+            storage.drop_version(call.cloud, found, trash)
+            headers["is-delete-marker"] = str(found.marker).lower()
+        elif marker := storage.delete(call.cloud, bucket, found, trash):
+            headers |= {"version-id": marker.version, "is-delete-marker": "true"}
+    return call.reply(status=204, headers=headers)
+
+
+async def update_tier(call: Call) -> web.StreamResponse:
+    """UpdateObjectStorageTier."""
+    body = await call.json()
+    tier = one_of("storageTier", required_text(body, "storageTier"), TIERS, "")
+    bucket = require_bucket(call)
+    found = storage.latest(call.cloud, bucket.name, required_text(body, "objectName"))
+    if found is None:
+        raise object_not_found(call, bucket.name, body["objectName"])
+    if found.archival_state(call.cloud.clock.timestamp()) == "Archived":
+        raise ServiceError(409, "NotRestored", f"The object '{found.name}' is archived; restore it first")
+    storage.change_row(call.cloud, found, tier=tier, restored={})
+    return call.reply()
+
+
+async def restore_objects(call: Call) -> web.StreamResponse:
+    """RestoreObjects: readable one hour later, for the hours asked for."""
+    body = await call.json()
+    least, default, most = _RESTORE_HOURS
+    hours = body.get("hours") or default
+    if not isinstance(hours, int) or not least <= hours <= most:
+        raise ServiceError(400, "InvalidParameter", f"hours must be from {least} to {most}")
+    bucket = require_bucket(call)
+    found = storage.latest(call.cloud, bucket.name, required_text(body, "objectName"))
+    if found is None:
+        raise object_not_found(call, bucket.name, body["objectName"])
+    now = call.cloud.clock.timestamp()
+    state = found.archival_state(now)
+    if state is None:
+        raise ServiceError(409, "NotArchivedObject", f"The object '{found.name}' is not archived")
+    ready = now + storage.RESTORE_SECONDS if state == "Archived" else found.restored["ready"]
+    restored = {"ready": ready, "until": max(ready, now) + hours * 3600.0}
+    storage.change_row(call.cloud, found, tier="Archive", restored=restored)
+    return call.reply(status=202 if state == "Archived" else 200)

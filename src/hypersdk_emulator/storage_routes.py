@@ -1,0 +1,90 @@
+"""The rows of Object Storage in the route table, those reached through pre-authenticated requests included."""
+
+from typing import Any
+
+from hypersdk_emulator import bucketrules, buckets, copies, multipart, objectlists, objects, pars
+from hypersdk_emulator.routing import Route
+
+_SERVICE = "objectstorage"
+_BUCKET = "/n/{namespace}/b/{bucket}"
+_PAR = "/p/{token}/n/{namespace}/b/{bucket}"
+
+
+def _row(operation: str, method: str, pattern: str, handler: Any, auth: str = "signed") -> Route:
+    return Route(operation, _SERVICE, method, pattern, handler, auth)
+
+
+def _body(operation: str, pattern: str, handler: Any) -> Route:
+    """A PUT whose body is not part of the signature."""
+    return Route(operation, _SERVICE, "PUT", pattern, handler, body_signed=False)
+
+
+def _bucket(operation: str, method: str, rest: str, handler: Any, auth: str = "signed") -> Route:
+    return _row(operation, method, _BUCKET + rest, handler, auth)
+
+
+def _par(operation: str, method: str, rest: str, handler: Any) -> Route:
+    return _row(operation, method, _PAR + rest, handler, "par")
+
+
+_START_THROUGH_PAR = Route(
+    "CreateMultipartUpload",
+    _SERVICE,
+    "PUT",
+    _PAR + "/o/{object*}",
+    multipart.create_par_upload,
+    "par",
+    header="opc-multipart",
+)
+
+STORAGE = (
+    _row("GetNamespace", "GET", "/n", buckets.get_namespace),
+    _row("GetNamespaceMetadata", "GET", "/n/{namespace}", buckets.get_namespace_metadata),
+    _row("ListBuckets", "GET", "/n/{namespace}/b", buckets.list_buckets),
+    _row("CreateBucket", "POST", "/n/{namespace}/b", buckets.create_bucket),
+    _bucket("GetBucket", "GET", "", buckets.get_bucket),
+    _bucket("HeadBucket", "HEAD", "", buckets.get_bucket),
+    _bucket("UpdateBucket", "POST", "", buckets.update_bucket),
+    _bucket("DeleteBucket", "DELETE", "", buckets.delete_bucket),
+    _bucket("ListObjects", "GET", "/o", objectlists.list_objects, "public"),
+    _bucket("ListObjectVersions", "GET", "/objectversions", objectlists.list_object_versions),
+    _bucket("GetObject", "GET", "/o/{object*}", objects.get_object, "public"),
+    _bucket("HeadObject", "HEAD", "/o/{object*}", objects.head_object, "public"),
+    _body("PutObject", _BUCKET + "/o/{object*}", objects.put_object),
+    _bucket("DeleteObject", "DELETE", "/o/{object*}", objects.delete_object),
+    _bucket("RenameObject", "POST", "/actions/renameObject", copies.rename_object),
+    _bucket("CopyObject", "POST", "/actions/copyObject", copies.copy_object),
+    _bucket("BatchDeleteObjects", "POST", "/actions/batchDeleteObjects", copies.batch_delete),
+    _bucket("RestoreObjects", "POST", "/actions/restoreObjects", objects.restore_objects),
+    _bucket("UpdateObjectStorageTier", "POST", "/actions/updateObjectStorageTier", objects.update_tier),
+    _bucket("CreateMultipartUpload", "POST", "/u", multipart.create_upload),
+    _bucket("ListMultipartUploads", "GET", "/u", multipart.list_uploads),
+    _body("UploadPart", _BUCKET + "/u/{object*}", multipart.upload_part),
+    _bucket("CommitMultipartUpload", "POST", "/u/{object*}", multipart.commit_upload),
+    _bucket("AbortMultipartUpload", "DELETE", "/u/{object*}", multipart.abort_upload),
+    _bucket("ListMultipartUploadParts", "GET", "/u/{object*}", multipart.list_parts),
+    _bucket("CreatePreauthenticatedRequest", "POST", "/p", pars.create),
+    _bucket("ListPreauthenticatedRequests", "GET", "/p", pars.list_pars),
+    _bucket("GetPreauthenticatedRequest", "GET", "/p/{par*}", pars.get),
+    _bucket("DeletePreauthenticatedRequest", "DELETE", "/p/{par*}", pars.delete),
+    _bucket("PutObjectLifecyclePolicy", "PUT", "/l", bucketrules.put_policy),
+    _bucket("GetObjectLifecyclePolicy", "GET", "/l", bucketrules.get_policy),
+    _bucket("DeleteObjectLifecyclePolicy", "DELETE", "/l", bucketrules.delete_policy),
+    _bucket("CreateRetentionRule", "POST", "/retentionRules", bucketrules.create_rule),
+    _bucket("ListRetentionRules", "GET", "/retentionRules", bucketrules.list_rules),
+    _bucket("GetRetentionRule", "GET", "/retentionRules/{rule}", bucketrules.get_rule),
+    _bucket("DeleteRetentionRule", "DELETE", "/retentionRules/{rule}", bucketrules.delete_rule),
+    _START_THROUGH_PAR,
+    _par("ListObjects", "GET", "/o", objectlists.list_objects),
+    _par("GetObject", "GET", "/o/{object*}", objects.get_object),
+    _par("HeadObject", "HEAD", "/o/{object*}", objects.head_object),
+    _par("PutObject", "PUT", "/o/{object*}", objects.put_object),
+    _par("UploadPart", "PUT", "/u/{object*}/id/{upload}/{number}", multipart.upload_part),
+    _par("CommitMultipartUpload", "POST", "/u/{object*}/id/{upload}", multipart.commit_upload),
+    _par("AbortMultipartUpload", "DELETE", "/u/{object*}/id/{upload}", multipart.abort_upload),
+    _row("ListStorageWorkRequests", "GET", "/workRequests", copies.list_work_requests),
+    _row("GetStorageWorkRequest", "GET", "/workRequests/{work}", copies.get_work_request),
+    _row("ListStorageWorkRequestErrors", "GET", "/workRequests/{work}/errors", copies.list_work_request_errors),
+    _row("ListStorageWorkRequestLogs", "GET", "/workRequests/{work}/logs", copies.list_work_request_logs),
+    _row("CancelStorageWorkRequest", "DELETE", "/workRequests/{work}", copies.cancel_work_request),
+)
