@@ -2,32 +2,28 @@
 
 As OCI's exporter: a tiny status object may stand at the name meanwhile, a second upload of the same name stays open
 afterwards, and the image is AVAILABLE at the end whether the export worked or not. Declared faults spoil single steps.
-The object, the end of the job and the image's new version are one transaction.
+The object, the end of the job and the image's new version are one transaction. After a kill all is done again.
 """
 
 import asyncio
-import base64
-import hashlib
 import io
 import json
-import secrets
+import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from hypersdk_emulator import jobs, qemu, storage
-from hypersdk_emulator.checksums import composite
+from hypersdk_emulator import jobs, multipart, qemu, storage
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.errors import invalid_parameter
+from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.places import NO_EXPORT_BUCKET, WRITE, Place, par_problem
 from hypersdk_emulator.records import Image, Job, find_image, find_job
 from hypersdk_emulator.workrequests import ended
 
 PART_BYTES = 10 << 20
-MAX_PARTS = 10_000
 STATUS_TEXT = b'{"status":"EXPORTING"}'
 CHUNK = 1 << 20
 OCI_DISK, OCI_METADATA = "output.QCOW2", "image_metadata.json"
@@ -40,31 +36,24 @@ def start(cloud: Cloud, job: Job) -> None:
 
 
 async def _run(cloud: Cloud, job: Job) -> None:
-    halfway = (job.work.started + job.work.due) / 2
-    await jobs.until(cloud, halfway)
-    job = _put_status(cloud, job)
+    await jobs.until(cloud, (job.work.started + job.work.due) / 2)
+    job = _begin(cloud, job)
     effect = job.doc["effect"]
-    if effect in ("work-request-fails", "export-without-object"):
-        await jobs.until(cloud, job.work.due)
-        if effect == "export-without-object":
-            _end(cloud, job, None)
-        else:
-            _fail(cloud, job, ("InternalServerError", "The image could not be exported"))
-        return
-    with _scratch(cloud) as (disk, packed):
-        image = find_image(cloud.db, job.image)
-        await _write_disk(image, job, disk)
-        if job.doc["format"] == "OCI":
-            await asyncio.to_thread(_pack, disk, packed, image)
-            packed.replace(disk)
-        parts = await asyncio.to_thread(_part_digests, disk)
-        received = await cloud.bodies.adopt(disk)
+    if effect not in ("work-request-fails", "export-without-object"):
+        with _scratch(cloud) as (disk, packed):
+            image = find_image(cloud.db, job.image)
+            await _write_disk(image, job, disk)
+            if job.doc["format"] == "OCI":
+                await asyncio.to_thread(_pack, disk, packed, image)
+                packed.replace(disk)
+            await _upload_parts(cloud, job, disk)
     await jobs.until(cloud, job.work.due)
-    try:
-        _commit(cloud, job, received.file, received.size, parts)
-    except BaseException:
-        cloud.bodies.discard([received.file])
-        raise
+    if effect == "work-request-fails":
+        _fail(cloud, job, ("InternalServerError", "The image could not be exported"))
+    elif effect == "export-without-object":
+        _end(cloud, job, None)
+    else:
+        _commit(cloud, job)
 
 
 @contextmanager
@@ -127,18 +116,20 @@ def _oci_metadata(image: Image) -> dict[str, Any]:
     }
 
 
-def _part_digests(path: Path) -> list[str]:
-    """Base64 MD5 of each part, as the exporter would have uploaded them."""
-    size = max(PART_BYTES, -(-path.stat().st_size // MAX_PARTS))
-    found = []
-    with path.open("rb") as file:
-        while head := file.read(min(CHUNK, size)):
-            digest, left = hashlib.md5(head, usedforsecurity=False), size - len(head)
-            while left and (chunk := file.read(min(CHUNK, left))):
-                digest.update(chunk)
-                left -= len(chunk)
-            found.append(base64.b64encode(digest.digest()).decode())
-    return found
+async def _upload_parts(cloud: Cloud, job: Job, disk: Path) -> None:
+    with disk.open("rb") as file:
+        total = os.fstat(file.fileno()).st_size
+        size = max(PART_BYTES, -(-total // multipart.MAX_PARTS))
+        for number in range(1, -(-total // size) + 1):
+            received = await cloud.bodies.receive(_chunks(file, size))
+            multipart.put_part(cloud, job.doc["upload"], number, received)
+
+
+async def _chunks(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    """The next `size` bytes of a file."""
+    while size and (chunk := file.read(min(CHUNK, size))):
+        size -= len(chunk)
+        yield chunk
 
 
 # ---------------------------------------------------------------- the bucket
@@ -157,30 +148,30 @@ def _bucket(cloud: Cloud, place: Place) -> storage.Bucket:
     return bucket
 
 
-def _content(
-    cloud: Cloud, bucket: storage.Bucket, file: str, size: int, md5: str, *, multipart: bool
-) -> storage.Content:
-    return storage.Content(
-        storage.new_body(cloud, [(file, size)]),
-        size,
-        md5,
-        multipart=multipart,
-        headers={"content-type": "application/octet-stream"},
-        tier="Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard",
-    )
+def _described(bucket: storage.Bucket) -> storage.Content:
+    """The object to come, still without bytes."""
+    tier = "Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard"
+    return storage.Content(None, 0, "", headers={"content-type": "application/octet-stream"}, tier=tier)
 
 
-def _put_status(cloud: Cloud, job: Job) -> Job:
-    """Put the status object, if the assumption says so and nothing stands at the name; the job remembers its etag."""
+def _begin(cloud: Cloud, job: Job) -> Job:
+    """Open the upload and put the status object; an upload that a kill left is dropped first.
+
+    The status object is left out if something stands at the name: nobody saw what OCI does then.
+    """
     place = Place(**job.doc["destination"])
-    bucket = storage.find_bucket(cloud, place.bucket)
-    if not cloud.assumptions.status_object or bucket is None or storage.latest(cloud, place.bucket, place.object):
-        return job
-    received = cloud.bodies.keep(STATUS_TEXT)
+    bucket = _bucket(cloud, place)
     with storage.change(cloud) as trash:
-        content = _content(cloud, bucket, received.file, received.size, received.digests.md5, multipart=False)
-        etag = storage.store(cloud, bucket, place.object, content, trash).etag
-        job = replace(job, doc={**job.doc, "statusEtag": etag})
+        if earlier := job.doc.get("upload"):
+            multipart.drop(cloud, earlier, trash)
+        upload = multipart.begin(cloud, place.bucket, place.object, _described(bucket))
+        doc = {**job.doc, "upload": upload.id}
+        if cloud.assumptions.status_object and storage.latest(cloud, place.bucket, place.object) is None:
+            received = cloud.bodies.keep(STATUS_TEXT)
+            body = storage.new_body(cloud, [(received.file, received.size)])
+            status = replace(_described(bucket), body=body, size=received.size, md5=received.digests.md5)
+            doc["statusEtag"] = storage.store(cloud, bucket, place.object, status, trash).etag
+        job = replace(job, doc=doc)
         job.save(cloud.db)
     return job
 
@@ -188,32 +179,36 @@ def _put_status(cloud: Cloud, job: Job) -> Job:
 def _drop_status(cloud: Cloud, job: Job, trash: list[str]) -> None:
     """Remove the status object, unless somebody has put another object there."""
     place = Place(**job.doc["destination"])
-    bucket, found = storage.find_bucket(cloud, place.bucket), storage.latest(cloud, place.bucket, place.object)
-    if bucket is not None and found is not None and found.etag == job.doc.get("statusEtag"):
+    found = storage.latest(cloud, place.bucket, place.object)
+    if found is not None and found.etag == job.doc.get("statusEtag"):
         storage.drop_version(cloud, found, trash)
 
 
-def _commit(cloud: Cloud, job: Job, file: str, size: int, parts: list[str]) -> None:
+def _commit(cloud: Cloud, job: Job) -> None:
+    """The object appears, and with it the end of the job.
+
+    Raises:
+        ServiceError: bucket, PAR or upload have gone meanwhile.
+    """
     place = Place(**job.doc["destination"])
     bucket = _bucket(cloud, place)
     with storage.change(cloud) as trash:
+        upload = multipart.find(cloud, place.bucket, place.object, job.doc["upload"])
+        if upload is None:
+            raise ServiceError(404, "UploadNotFound", "The multipart upload of the export was aborted")
         _drop_status(cloud, job, trash)
-        content = _content(cloud, bucket, file, size, composite("MD5", parts), multipart=True)
-        storage.store(cloud, bucket, place.object, content, trash)
+        multipart.commit(cloud, bucket, upload, multipart.parts_of(cloud, upload.id), trash)
         if cloud.assumptions.open_upload:
-            _leave_upload_open(cloud, place, content)
+            multipart.begin(cloud, place.bucket, place.object, _described(bucket))
         _save_end(cloud, job, None)
 
 
-def _leave_upload_open(cloud: Cloud, place: Place, content: storage.Content) -> None:
-    """The second upload that OCI's exporter forgets (dstack issue 3914)."""
-    row = (secrets.token_hex(16), place.bucket, place.object, cloud.clock.timestamp(), content.described())
-    cloud.db.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", *row)
-
-
 def _end(cloud: Cloud, job: Job, failure: tuple[str, str] | None) -> None:
+    """End without an object."""
     with storage.change(cloud) as trash:
         _drop_status(cloud, job, trash)
+        if upload := job.doc.get("upload"):
+            multipart.drop(cloud, upload, trash)
         _save_end(cloud, job, failure)
 
 

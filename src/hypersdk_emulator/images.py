@@ -27,7 +27,7 @@ from hypersdk_emulator.records import (
     transition_seconds,
 )
 from hypersdk_emulator.state import MAX_IMAGE_GB, ImageState, Timeline, Work, begin_image, may_delete, may_export
-from hypersdk_emulator.workrequests import ended, job_headers, new_job
+from hypersdk_emulator.workrequests import accept, ended, job_headers, new_job
 
 LAUNCH_MODES = ("NATIVE", "EMULATED", "PARAVIRTUALIZED", "CUSTOM")
 PLATFORM_IMAGE_REFUSED = "A platform image cannot be changed, deleted or exported"
@@ -147,7 +147,7 @@ async def create_image(call: Call) -> web.StreamResponse:
         else:
             raise missing_parameter("instanceId or imageSourceDetails")
         image.save(cloud.db)
-        job.save(cloud.db)
+        job = accept(cloud, job)
         cloud.db.remember(scope, token, digest, job.id, now)
     if job.work.finished is None:
         importer.start(cloud, job)
@@ -178,6 +178,11 @@ def _resource(image_id: str, action: str) -> dict[str, str]:
     """An entry of a work request's `resources`."""
     entity = {"entityType": "image", "identifier": image_id, "entityUri": f"/20160918/images/{image_id}"}
     return {**entity, "actionType": action}
+
+
+def _effect(call: Call) -> str:
+    """The declared fault that this call meets, for its work; empty if none."""
+    return "" if call.fault is None else call.fault.effect
 
 
 def _new_image(call: Call, body: Mapping[str, Any], timeline: Timeline, doc: Mapping[str, Any]) -> Image:
@@ -218,7 +223,7 @@ def _of_instance(call: Call, body: Mapping[str, Any], now: float) -> tuple[Image
 
 def _image_of(call: Call, body: Mapping[str, Any], instance: Instance, base: Image, work: Work) -> tuple[Image, Job]:
     """The image of an instance and its job; a declared `work-request-fails` makes it end DELETED."""
-    fails = call.fault is not None and call.fault.effect == "work-request-fails"
+    fails = _effect(call) == "work-request-fails"
     final = ImageState.DELETED if fails else ImageState.AVAILABLE
     volume = instance.doc["bootVolume"]
     doc = {
@@ -255,7 +260,12 @@ def _imported(call: Call, body: Mapping[str, Any], details: Mapping[str, Any], n
     }
     image = _new_image(call, body, Timeline.resting(ImageState.IMPORTING), doc)
     work = Work.lasting(now, transition_seconds(call.cloud, "ImportImage"))
-    wanted = {"resources": [_resource(image.id, "CREATED")], "source": place.as_doc(), "format": kind}
+    wanted = {
+        "resources": [_resource(image.id, "CREATED")],
+        "source": place.as_doc(),
+        "format": kind,
+        "effect": _effect(call),
+    }
     return image, new_job(call.cloud, "ImportImage", image, work, wanted)
 
 
@@ -272,9 +282,8 @@ async def export_image(call: Call) -> web.StreamResponse:
             return _reply(call, before, job_headers(cloud, job))
         check_if_match(call.header("if-match"), before.etag(now))
         may_export(before.id, before.state(now))
-        job = _export_job(call, body, before, now)
+        job = accept(cloud, _export_job(call, body, before, now))
         before.changed().save(cloud.db)
-        job.save(cloud.db)
         cloud.db.remember(scope, token, digest, job.id, now)
         image = find_image(cloud.db, before.id)
     exporter.start(cloud, job)
@@ -289,12 +298,11 @@ def _export_job(call: Call, body: Mapping[str, Any], image: Image, now: float) -
     place = export_place(call, body)
     if (image.doc["sizeInMBs"] or 0) > MAX_IMAGE_GB * MB_PER_GB:
         raise invalid_parameter(f"The image is larger than {MAX_IMAGE_GB} GB and cannot be exported")
-    effect = "" if call.fault is None else call.fault.effect
     doc = {
         "resources": [_resource(image.id, "RELATED")],
         "destination": place.as_doc(),
         "format": wanted,
-        "effect": effect,
+        "effect": _effect(call),
     }
     work = Work.lasting(now, transition_seconds(call.cloud, call.operation))
     return new_job(call.cloud, "ExportImage", image, work, doc)

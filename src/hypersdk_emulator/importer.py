@@ -43,6 +43,8 @@ async def _run(cloud: Cloud, job: Job) -> None:
     finally:
         work.unlink(missing_ok=True)
     await jobs.until(cloud, job.work.due)
+    if job.doc["effect"] == "work-request-fails":
+        raise qemu.DiskError("The image could not be imported")
     disk = {"file": str(target), "format": "qcow2"}
     sizes = {"sizeInMBs": -(-size // (1 << 20)), "billableSizeInGBs": -(-target.stat().st_size // (1 << 30))}
     with cloud.db.transaction():

@@ -38,6 +38,16 @@ def new_job(cloud: Cloud, operation: str, image: Image, work: Work, doc: dict[st
     )
 
 
+def accept(cloud: Cloud, job: Job) -> Job:
+    """Store a new job; with the assumption `work-request-id-list` also a companion that has succeeded already."""
+    if cloud.assumptions.work_request_id_list:
+        companion = replace(job, id=new_ocid(cloud, "coreservicesworkrequest"), operation="ValidateRequest")
+        ended(companion, job.work.accepted).save(cloud.db)
+        job = replace(job, doc={**job.doc, "companion": companion.id})
+    job.save(cloud.db)
+    return job
+
+
 def ended(job: Job, when: float, failure: tuple[str, str] | None = None) -> Job:
     """The job with its end: SUCCEEDED, or FAILED with an error's code and message."""
     doc = dict(job.doc)
@@ -52,11 +62,10 @@ def ended(job: Job, when: float, failure: tuple[str, str] | None = None) -> Job:
 
 def job_headers(cloud: Cloud, job: Job) -> dict[str, str]:
     """The `opc-work-request-id` header as the assumptions want it."""
-    assumptions = cloud.assumptions
-    if assumptions.no_work_request_id:
+    if cloud.assumptions.no_work_request_id:
         return {}
-    ids = f"{job.id},{job.doc['companion']}" if assumptions.work_request_id_list and "companion" in job.doc else job.id
-    return {"opc-work-request-id": ids}
+    companion = job.doc.get("companion")
+    return {"opc-work-request-id": f"{companion},{job.id}" if companion else job.id}
 
 
 @dataclass(frozen=True)
