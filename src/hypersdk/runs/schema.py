@@ -1,0 +1,110 @@
+"""Tables of the run store and their numbered migrations (design section 4; SQLAlchemy Core, SQLite or Postgres).
+
+Rules of this file: a migration that has been released is never changed, a new one is appended; JSON columns hold small
+values without secrets; times are UTC in ISO 8601.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+ABOUT = sa.Table(
+    "about",
+    METADATA,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
+)
+"""Facts about the store itself; `id` makes run ids differ between stores."""
+
+MIGRATIONS = sa.Table(
+    "migrations",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("applied", sa.String, nullable=False),
+)
+
+RUNS = sa.Table(
+    "runs",
+    METADATA,
+    sa.Column("run_id", sa.String, primary_key=True),
+    sa.Column("key", sa.String, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("detail", sa.String),
+    sa.Column("cancel", sa.Boolean, nullable=False, default=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("updated", sa.String, nullable=False),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("tool_version", sa.String, nullable=False),
+    sa.UniqueConstraint("key", "generation", name="runs_key_generation"),
+)
+"""One row per run. `subject` names what is exported; `detail` is one line about how the run ended."""
+
+STEPS = sa.Table(
+    "steps",
+    METADATA,
+    sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("result", sa.JSON),
+    sa.Column("started", sa.String, nullable=False),
+    sa.Column("finished", sa.String),
+)
+
+INTENTS = sa.Table(
+    "intents",
+    METADATA,
+    sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("place", sa.JSON, nullable=False),
+    sa.Column("resource_id", sa.String),
+    sa.Column("etag", sa.String),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("removed", sa.String),
+)
+"""The ledger: every temporary thing, recorded before it is created and closed once it is gone."""
+
+LEASES = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("heartbeat", sa.String, nullable=False),
+)
+"""Who drives a run; every write of steps and intents is conditional on the epoch."""
+
+
+def _first(connection: sa.Connection) -> None:
+    METADATA.create_all(connection, tables=[ABOUT, RUNS, STEPS, INTENTS, LEASES])
+
+
+STEPS_TO_NOW: tuple[Callable[[sa.Connection], None], ...] = (_first,)
+"""Migration n is entry n - 1."""
+
+
+def migrate(connection: sa.Connection, now: str) -> None:
+    """Bring a database of any earlier version to this one.
+
+    Args:
+        connection: inside a write transaction.
+        now: time to note.
+
+    Raises:
+        LookupError: the database was written by a newer version.
+    """
+    METADATA.create_all(connection, tables=[MIGRATIONS])
+    done = connection.execute(sa.select(sa.func.max(MIGRATIONS.c.number))).scalar() or 0
+    if done > len(STEPS_TO_NOW):
+        raise LookupError(f"it has version {done}, this program knows {len(STEPS_TO_NOW)}")
+    for number in range(done + 1, len(STEPS_TO_NOW) + 1):
+        STEPS_TO_NOW[number - 1](connection)
+        connection.execute(MIGRATIONS.insert().values(number=number, applied=now))
