@@ -107,6 +107,7 @@ class FileStore:
         """Give exactly the file of this etag another name below its root; AlreadyExists if that is taken."""
         source_ref = _rooted(source.ref)
         target = replace(source_ref, name=new_name)
+        self.head(source_ref)
         with _parent(source_ref) as old:
             _check(source_ref, old, PutCondition(if_match=source.etag or None))
             with _parent(target, create=True) as new:

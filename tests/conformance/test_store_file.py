@@ -1,0 +1,103 @@
+"""The local file store keeps the promises of every store, and those of files."""
+
+import os
+from pathlib import Path
+
+import pytest
+from store_suite import Bound, StoreSuite
+
+from hypersdk import errors, events
+from hypersdk.model import ObjectRef
+from hypersdk.storage.backends.file import FileStore
+from hypersdk.storage.protocol import PutCondition, PutOptions
+from hypersdk.storage.url import local_ref
+
+
+class TestFileStore(StoreSuite):
+    @pytest.fixture
+    def bound(self, tmp_path: Path) -> Bound:
+        return Bound(FileStore(), ObjectRef("file", "", str(tmp_path), ""))
+
+
+def test_a_path_made_by_hand_is_the_same_file(tmp_path: Path) -> None:
+    """A ref that carries a whole path as its name reads and writes that file."""
+    store, ref = FileStore(), ObjectRef("file", "", "", str(tmp_path / "x"))
+    store.put(ref, b"abc")
+    assert store.head(ref).ref == local_ref(str(tmp_path / "x"))
+    store.delete(ref)
+    assert not store.exists(ref)
+
+
+def test_links_below_the_root_are_not_followed(tmp_path: Path) -> None:
+    """A link in the tree leads no read, write, delete or listing out of it, and a listing names it."""
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    (outside / "precious").write_bytes(b"keep")
+    (root / "way").symlink_to(outside)
+    (root / "file").symlink_to(outside / "precious")
+    told: list[events.Event] = []
+    store, place = FileStore(told.append), str(root)
+    for act in (store.head, store.delete, lambda ref: store.put(ref, b"x")):
+        with pytest.raises(errors.FileError, match="symbolic links are not followed"):
+            act(ObjectRef("file", "", place, "way/precious"))
+    with pytest.raises(errors.FileError, match="symbolic links are not followed"):
+        store.head(ObjectRef("file", "", place, "file"))
+    assert list(store.list(ObjectRef("file", "", place, ""))) == []
+    assert len(told) == 2
+    assert (outside / "precious").read_bytes() == b"keep"
+    assert [entry.name for entry in outside.iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a//x", "."])
+def test_names_that_leave_the_root_are_refused(tmp_path: Path, name: str) -> None:
+    """An object's name cannot climb out of its directory."""
+    with pytest.raises(errors.UsageError):
+        FileStore().put(ObjectRef("file", "", str(tmp_path / "root"), name), b"x")
+
+
+def test_a_missing_root_is_an_error_and_not_an_empty_listing(tmp_path: Path) -> None:
+    """A mistyped directory is said to be absent by listing, exists and head alike; a missing one below is empty."""
+    store, gone = FileStore(), str(tmp_path / "gone")
+    with pytest.raises(errors.NotFoundError):
+        list(store.list(ObjectRef("file", "", gone, "")))
+    with pytest.raises(errors.NotFoundError):
+        store.exists(ObjectRef("file", "", gone, "x"))
+    with pytest.raises(errors.NotFoundError):
+        store.head(ObjectRef("file", "", gone, "x"))
+    assert list(store.list(ObjectRef("file", "", str(tmp_path), "sub/"))) == []
+
+
+def test_a_refused_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    """After a write that could not get its name the directory holds what it held."""
+    store, ref = FileStore(), ObjectRef("file", "", str(tmp_path), "x")
+    store.put(ref, b"first")
+    with pytest.raises(errors.AlreadyExists):
+        store.put(ref, b"second", PutOptions(PutCondition(if_absent=True)))
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(errors.FileError):
+        store.put(ObjectRef("file", "", str(tmp_path), "dir"), b"x")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["dir", "x"]
+
+
+def test_names_are_reserved_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no hard links a write that demands absence still replaces nothing."""
+
+    def no_links(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    store, ref = FileStore(), ObjectRef("file", "", str(tmp_path), "x")
+    only_new = PutOptions(PutCondition(if_absent=True))
+    store.put(ref, b"first", only_new)
+    with pytest.raises(errors.AlreadyExists):
+        store.put(ref, b"second", only_new)
+    assert (tmp_path / "x").read_bytes() == b"first"
+
+
+def test_a_new_file_has_the_users_mode(tmp_path: Path) -> None:
+    """Results are readable as the umask says, not as a temporary file's."""
+    FileStore().put(ObjectRef("file", "", str(tmp_path), "x"), b"x")
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (tmp_path / "x").stat().st_mode == plain.stat().st_mode
