@@ -29,7 +29,7 @@ def make_app(cloud: Cloud) -> web.Application:
     """The aiohttp application that serves one cloud."""
     app = web.Application()
     app[CLOUD] = cloud
-    app.router.add_route("*", "/{path:.*}", _serve, expect_handler=_expect_later)
+    app.router.add_route("*", r"/{path:[\s\S]*}", _serve, expect_handler=_expect_later)
     app.on_response_prepare.append(_finish_headers)
     return app
 
