@@ -75,6 +75,7 @@ async def _serve(request: web.Request) -> web.StreamResponse:
             "requestId": replies["opc-request-id"],
         }
     )
+    request["entry"] = entry
     try:
         response = await _answer(cloud, request, path, replies, entry)
     except ServiceError as error:

@@ -7,8 +7,9 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.faults import Fault
-from hypersdk_emulator.replies import NoReply
+from hypersdk_emulator.replies import NoReply, SpoiledReply
 
+BODY_EFFECTS = frozenset({"cut-body", "truncated", "stall", "flip-byte"})
 HTML = "<html><head><title>Welcome</title></head><body>Please log in to the network.</body></html>"
 
 
@@ -42,4 +43,6 @@ async def after(call: Call, fault: Fault, response: web.StreamResponse) -> web.S
         return NoReply()
     if fault.effect == "hold":
         await call.cloud.holds.wait(fault)
+    if fault.effect in BODY_EFFECTS and isinstance(response, web.Response):
+        return SpoiledReply(call.cloud, response, fault)
     return response

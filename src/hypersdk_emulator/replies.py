@@ -39,7 +39,7 @@ class Window:
 
 
 class BodyReply(web.StreamResponse):
-    """Sends a window of an object.
+    """Sends a window of an object; how many bytes really went out is noted in the request's log entry.
 
     Args:
         cloud: Where the files are.
@@ -68,6 +68,7 @@ class BodyReply(web.StreamResponse):
         if partial:
             self.headers["content-range"] = window.content_range
         self.headers["content-length"] = str(window.end - window.first)
+        self._sent = 0
         self._files = [segment.file for segment in segments]
         cloud.bodies.hold(self._files)
 
@@ -81,6 +82,7 @@ class BodyReply(web.StreamResponse):
         finally:
             self._cloud.bodies.done(self._files)
             self._files = []
+            request["entry"]["bytes"] = self._sent
         return writer
 
     async def _send(self, request: web.BaseRequest) -> bool:
@@ -95,14 +97,14 @@ class BodyReply(web.StreamResponse):
             await self._send_range(request, first, at)
             if at >= first:
                 await self.write(bytes([self._read_byte(at) ^ 1]))
+                self._sent += 1
             await self._send_range(request, at + 1, end)
             return True
         stop = min(first + fault.number("afterBytes"), end)
         await self._send_range(request, first, stop)
         if fault.effect == "stall":
-            while not await self._cloud.holds.wait(fault, _CHECK_SECONDS):
-                if request.transport is None or request.transport.is_closing():
-                    return False
+            if not await stalled(self._cloud, request, fault):
+                return False
             await self._send_range(request, stop, end)
             return True
         close(request)
@@ -117,7 +119,7 @@ class BodyReply(web.StreamResponse):
             if request.transport is None:
                 raise ConnectionResetError("the client left")
             with self._cloud.bodies.open(segment.file) as source:
-                await loop.sendfile(request.transport, source, start - segment.start, stop - start)
+                self._sent += await loop.sendfile(request.transport, source, start - segment.start, stop - start)
 
     def _read_byte(self, at: int) -> int:
         for segment in self._segments:
@@ -126,6 +128,43 @@ class BodyReply(web.StreamResponse):
                     source.seek(at - segment.start)
                     return source.read(1)[0]
         raise AssertionError("the segments do not cover the window")
+
+
+class SpoiledReply(web.StreamResponse):
+    """Sends a reply that is in memory with a fault in its body: cut, stalled, or one bit wrong."""
+
+    def __init__(self, cloud: Cloud, whole: web.Response, fault: Fault) -> None:
+        super().__init__(status=whole.status, headers=whole.headers)
+        self._cloud = cloud
+        self._fault = fault
+        body = whole.body if isinstance(whole.body, bytes) else b""
+        self.headers["content-length"] = str(len(body))
+        if fault.effect == "flip-byte" and body:
+            at = min(fault.number("at"), len(body) - 1)
+            body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+        self._body = body
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send headers and as much of the body as the fault lets through."""
+        writer = await super().prepare(request)
+        stop = len(self._body) if self._fault.effect == "flip-byte" else self._fault.number("afterBytes")
+        await self.write(self._body[:stop])
+        if self._fault.effect == "stall" and not await stalled(self._cloud, request, self._fault):
+            return writer
+        if self._fault.effect in ("cut-body", "truncated"):
+            close(request)
+            return writer
+        await self.write(self._body[stop:])
+        await super().write_eof()
+        return writer
+
+
+async def stalled(cloud: Cloud, request: web.BaseRequest, fault: Fault) -> bool:
+    """Wait until the fault is released; False if the client left before."""
+    while not await cloud.holds.wait(fault, _CHECK_SECONDS):
+        if request.transport is None or request.transport.is_closing():
+            return False
+    return True
 
 
 def close(request: web.BaseRequest) -> None:

@@ -1,37 +1,5 @@
-"""Fixtures for tests that talk to the emulator over a socket."""
+"""Tests here talk to the emulator over a socket."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from emulator_fixtures import emulator, start_emulator
 
-import pytest
-from emulator import Emulator, make_seed
-
-
-@pytest.fixture
-def start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    """Starts emulators: `start_emulator(arguments=("--tls",), instances=(...), ...)`; further names go to make_seed.
-
-    At the end each process is stopped, and a declared fault that was not consumed fails the test.
-    """
-    started: list[Emulator] = []
-
-    def start(*, arguments: tuple[str, ...] = (), **seed: Any) -> Emulator:
-        folder = tmp_path / f"emulator-{len(started)}"
-        emulator = Emulator(make_seed(folder / "seed", **seed), folder / "state", arguments)
-        started.append(emulator.start())
-        return emulator
-
-    yield start
-    left: list[dict[str, Any]] = []
-    for emulator in started:
-        if emulator.process.poll() is None:
-            left += emulator.unconsumed()
-            emulator.stop()
-    assert not left, f"faults never consumed: {left}"
-
-
-@pytest.fixture
-def emulator(start_emulator: Callable[..., Emulator]) -> Emulator:
-    """A fresh emulator with one stopped instance `web-01` and the bucket `exports`."""
-    return start_emulator()
+__all__ = ["emulator", "start_emulator"]

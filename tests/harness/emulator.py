@@ -307,7 +307,7 @@ class Emulator:
         return status
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill -9."""
         self.stop(signal.SIGKILL)
 
     @property
