@@ -318,7 +318,11 @@ def bypasses_proxy(host: str, no_proxy: str | None) -> bool:
 
 def _covers(entry: str, host: str) -> bool:
     try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry.strip("[]"), strict=False)
+        address = ipaddress.ip_address(host)
     except ValueError:
         name = entry.strip(".")
         return bool(name) and (host == name or host.endswith("." + name))
+    try:
+        return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return False
