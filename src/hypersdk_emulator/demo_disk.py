@@ -73,7 +73,7 @@ _DATE = (2026 - 1980) << 9 | 1 << 5 | 1
 """1 January 2026 as FAT writes it, for every file: the same disk every time."""
 
 
-def build(path: Path, *, name: str = "web-01", size: int = DEFAULT_SIZE) -> None:
+def build_demo_disk(path: Path, *, name: str = "web-01", size: int = DEFAULT_SIZE) -> None:
     """Write the disk as a sparse raw file.
 
     Args:

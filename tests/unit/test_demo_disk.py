@@ -13,7 +13,7 @@ MIB = 1 << 20
 @pytest.fixture
 def disk(tmp_path):
     """The bytes of the disk of web-01."""
-    demo_disk.build(tmp_path / "web-01.raw")
+    demo_disk.build_demo_disk(tmp_path / "web-01.raw")
     return (tmp_path / "web-01.raw").read_bytes()
 
 
@@ -68,7 +68,7 @@ def test_the_boot_record_is_a_program_that_greets_and_halts(disk):
 def test_the_partition_holds_real_files(tmp_path, size):
     """A FAT16 reader finds README.TXT and 6 MiB of data that are not what chance would give."""
     path = tmp_path / "disk.raw"
-    demo_disk.build(path, name="db-01", size=size)
+    demo_disk.build_demo_disk(path, name="db-01", size=size)
     assert path.stat().st_size == size
     files = read_fat16(partition(path.read_bytes()))
     assert b"db-01" in files["README  TXT"]
@@ -84,8 +84,8 @@ def test_the_disk_is_small_on_disk_and_ends_in_data(tmp_path, disk):
 
 def test_the_same_name_gives_the_same_disk(tmp_path, disk):
     """Two builds are equal; another name gives other data everywhere."""
-    demo_disk.build(tmp_path / "again.raw", name="web-01")
-    demo_disk.build(tmp_path / "other.raw", name="web-02")
+    demo_disk.build_demo_disk(tmp_path / "again.raw", name="web-01")
+    demo_disk.build_demo_disk(tmp_path / "other.raw", name="web-02")
     assert (tmp_path / "again.raw").read_bytes() == disk
     other = (tmp_path / "other.raw").read_bytes()
     assert all(other[at : at + 512] != disk[at : at + 512] for at in (0, MIB, 5 * MIB, len(disk) - 512))
@@ -95,4 +95,4 @@ def test_the_same_name_gives_the_same_disk(tmp_path, disk):
 def test_impossible_demonstration_disks_are_refused(tmp_path, name, size):
     """A size that FAT16 cannot have and a name longer than the boot record are refused by a sentence."""
     with pytest.raises(ValueError, match=r"demonstration disk|too long"):
-        demo_disk.build(tmp_path / "disk.raw", name=name, size=size)
+        demo_disk.build_demo_disk(tmp_path / "disk.raw", name=name, size=size)
