@@ -99,10 +99,13 @@ def local_ref(path: str) -> ObjectRef:
     return ObjectRef("file", "", (directory.rstrip("/") or "/") if "/" in path else "", name)
 
 
-def object_path(ref: ObjectRef) -> str:
-    """The path of an object in OCI's API, encoded as the Python SDK does it (strict: "/" -> "%2F", "." -> "%2E")."""
+def object_path(ref: ObjectRef, kind: str = "o") -> str:
+    """The path of an object (`kind` "o") or of its uploads ("u") in OCI's API.
+
+    Encoded as the Python SDK does it (`enable_strict_url_encoding`): "/" -> "%2F", the names "." and ".." -> "%2E".
+    """
     name = {".": "%2E", "..": "%2E%2E"}.get(ref.name, quote(ref.name, safe=""))
-    return f"/n/{quote(ref.namespace, safe='')}/b/{quote(ref.bucket, safe='')}/o/{name}"
+    return f"/n/{quote(ref.namespace, safe='')}/b/{quote(ref.bucket, safe='')}/{kind}/{name}"
 
 
 def relative_path(name: str) -> str:

@@ -1,0 +1,418 @@
+"""Oracle's Object Storage. Small control calls go through the SDK, bodies (put, ranges, parts) through `wire`.
+
+Facts of the service that this file rests on (docs.oracle.com, "Object Storage", and its API reference): etags are
+opaque and never quoted; `md5` of a listing is a composite of the parts when it holds a "-"; a multipart object's CRC32C
+is that of its whole bytes; a HEAD that fails says nothing but its status; uploads never expire.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
+
+from hypersdk import errors
+from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
+from hypersdk.storage.protocol import (
+    ALWAYS,
+    NO_OPTIONS,
+    BucketFacts,
+    Call,
+    Capabilities,
+    Part,
+    PreAuthenticated,
+    PutCondition,
+    PutOptions,
+    Upload,
+    run_once,
+)
+from hypersdk.storage.url import object_path
+from hypersdk.vendors.oci.calls import sdk_call
+from hypersdk.wire.request import Expectation, Request
+
+if TYPE_CHECKING:
+    from hypersdk.vendors.oci.session import OciSession
+    from hypersdk.wire.loop import Wire
+
+PAGE = 1000
+"""Entries of one page; the service gives no more (ListObjects)."""
+
+_LIST_FIELDS = "name,size,etag,md5,timeModified,storageTier,archivalState"
+_META = "opc-meta-"
+
+# Algorithm -> (value of opc-checksum-algorithm, header that carries the checksum itself, base64 of its bytes).
+_CHECKSUM_HEADERS: Mapping[str, tuple[str | None, str]] = {
+    "crc32c": ("CRC32C", "opc-content-crc32c"),
+    "sha256": ("SHA256", "opc-content-sha256"),
+    "sha384": ("SHA384", "opc-content-sha384"),
+    "md5": (None, "content-md5"),
+}
+
+
+class OciStore:
+    """Object Storage with one set of credentials in one region.
+
+    Args:
+        session: who we are; its SDK client does the control calls, its `sign` authorizes bodies.
+        wire: moves the bodies of `put`.
+        call: runs each page fetch of a list.
+        page: most entries of one page.
+    """
+
+    def __init__(self, session: OciSession, wire: Wire, call: Call = run_once, *, page: int = PAGE) -> None:
+        self._session = session
+        self._wire = wire
+        self._call = call
+        self._page = page
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What differs from other stores."""
+        return Capabilities(part_checksum="crc32c", pre_authenticated=True, rename=True)
+
+    def head(self, ref: ObjectRef) -> ObjectInfo:
+        """Facts about an object; NotFoundError if absent, with the bucket's own error if that is what is missing."""
+        version = {"version_id": ref.version} if ref.version else {}
+        try:
+            response = self._object("look at object", ref, "head_object", **version)
+        except errors.NotFoundError as error:
+            self._explain_absent(ref, error)
+        headers = response.headers
+        return ObjectInfo(
+            ref,
+            int(headers["content-length"]),
+            headers.get("etag", ""),
+            _header_checksums(headers),
+            {name[len(_META) :].lower(): value for name, value in headers.items() if name.lower().startswith(_META)},
+            headers.get("storage-tier", ""),
+            headers.get("archival-state", ""),
+            _http_date(headers.get("last-modified")),
+            version=headers.get("version-id"),
+        )
+
+    def exists(self, ref: ObjectRef) -> bool:
+        """Whether the object is there; permission errors and an absent bucket are raised, never taken for absence."""
+        try:
+            self.head(ref)
+        except errors.NotFoundError as error:
+            if error.service_code != "ObjectNotFound":
+                raise
+            return False
+        return True
+
+    def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """Objects whose names start with `ref.name`, every page, lazily, in byte order; else stops at `/`."""
+        options = {"prefix": ref.name} if ref.name else {}
+        if not recursive:
+            options["delimiter"] = "/"
+        last = ""
+        for page in self._pages("list objects", ref, "list_objects", "start", fields=_LIST_FIELDS, **options):
+            entries = [_listed(ref, found) for found in page.data.objects]
+            for prefix in page.data.prefixes or ():
+                # A page may begin in the middle of a "directory" that the page before has told already.
+                if prefix != last:
+                    entries.append(ObjectInfo(replace(ref, name=prefix), 0, prefix=True))
+                    last = prefix
+            yield from sorted(entries, key=lambda entry: entry.ref.name.encode())
+
+    def range_request(self, info: ObjectInfo, wanted: ByteRange | None) -> Request:
+        """The request for a range (None = the whole body), pinned by the info's etag."""
+        headers = {"if-match": info.etag} if info.etag else {}
+        if wanted is not None:
+            headers["range"] = wanted.header()
+        query = {"versionId": info.ref.version} if info.ref.version else {}
+        expect = Expectation(range=wanted, size=info.size, etag=info.etag or None)
+        return self._request("GET", self._url("o", info.ref, query), info.ref, headers, expect)
+
+    def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
+        """Write a small object from memory; the service checks its bytes against a checksum."""
+        checksum = options.checksum or Checksum("sha256", hashlib.sha256(body).hexdigest())
+        headers = {
+            "content-type": options.content_type or "application/octet-stream",
+            **_condition_headers(options.condition),
+            **_checksum_headers(checksum),
+            **{_META + key: value for key, value in options.metadata.items()},
+        }
+        reply = self._wire.call(self._request("PUT", self._url("o", ref), ref, headers, Expectation()), body)
+        return ObjectInfo(
+            ref,
+            len(body),
+            reply.headers.get("etag", ""),
+            (checksum,),
+            dict(options.metadata),
+            modified=_http_date(reply.headers.get("last-modified")),
+            version=reply.headers.get("version-id"),
+        )
+
+    def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
+        """Give exactly the object of this etag another name in its bucket; AlreadyExists if that is taken."""
+        details = self._models.RenameObjectDetails(
+            source_name=source.ref.name,
+            new_name=new_name,
+            src_obj_if_match_e_tag=source.etag or None,
+            new_obj_if_none_match_e_tag="*" if if_absent else None,
+        )
+        target = replace(source.ref, name=new_name, version=None)
+        response = self._bucket(f"rename object to {target}", source.ref, "rename_object", details)
+        headers = response.headers
+        return replace(
+            source,
+            ref=target,
+            etag=headers.get("etag", source.etag),
+            modified=_http_date(headers.get("last-modified")) or source.modified,
+            version=headers.get("version-id", source.version),
+        )
+
+    def delete(self, ref: ObjectRef, *, if_match: str | None = None) -> None:
+        """Delete; absent is fine; another etag than `if_match` is PreconditionFailed."""
+        options = {"version_id": ref.version, "if_match": if_match}
+        given = {name: value for name, value in options.items() if value}
+        _absent_is_fine("ObjectNotFound", lambda: self._object("delete object", ref, "delete_object", **given))
+
+    def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
+        """Begin a multipart upload whose parts and whole the service checks by CRC32C."""
+        details = self._models.CreateMultipartUploadDetails(
+            object=ref.name,
+            content_type=options.content_type,
+            metadata={_META + key: value for key, value in options.metadata.items()} or None,
+        )
+        condition = _condition_options(options.condition)
+        response = self._bucket(
+            "begin upload", ref, "create_multipart_upload", details, opc_checksum_algorithm="CRC32C", **condition
+        )
+        return Upload(ref, response.data.upload_id)
+
+    def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request:
+        """The request that uploads part `number` (from 1); its body gives the length."""
+        del length
+        query = {"uploadId": upload.upload_id, "uploadPartNum": str(number)}
+        headers = {"content-type": "application/octet-stream"}
+        if checksum:
+            headers.update(_checksum_headers(checksum))
+        return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers, Expectation())
+
+    def list_parts(self, upload: Upload) -> Iterator[Part]:
+        """Parts that the service has, every page, by number."""
+        names = (upload.ref.name, upload.upload_id)
+        pages = self._pages("list parts", upload.ref, "list_multipart_upload_parts", "page", *names)
+        found = [Part(part.part_number, part.etag, part.size) for page in pages for part in page.data]
+        yield from sorted(found, key=lambda part: part.number)
+
+    def list_multipart_uploads(self, ref: ObjectRef) -> Iterator[Upload]:
+        """Unfinished uploads whose object names start with `ref.name`, every page."""
+        for page in self._pages("list uploads", ref, "list_multipart_uploads", "page"):
+            for found in page.data:
+                if found.object.startswith(ref.name):
+                    yield Upload(replace(ref, name=found.object), found.upload_id)
+
+    def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
+        """Make the object of these parts, in the order of their numbers; uploaded parts left out are dropped."""
+        ordered = sorted(parts, key=lambda part: part.number)
+        one = self._models.CommitMultipartUploadPartDetails
+        details = self._models.CommitMultipartUploadDetails(
+            parts_to_commit=[one(part_num=part.number, etag=part.etag) for part in ordered]
+        )
+        options = _condition_options(condition)
+        names = (upload.upload_id, details)
+        headers = self._object("commit upload", upload.ref, "commit_multipart_upload", *names, **options).headers
+        return ObjectInfo(
+            upload.ref,
+            sum(part.size for part in ordered),
+            headers.get("etag", ""),
+            _header_checksums(headers),
+            modified=_http_date(headers.get("last-modified")),
+            version=headers.get("version-id"),
+        )
+
+    def abort(self, upload: Upload) -> None:
+        """Drop an upload and its parts; absent is fine."""
+        _absent_is_fine(
+            "UploadNotFound",
+            lambda: self._object("abort upload", upload.ref, "abort_multipart_upload", upload.upload_id),
+        )
+
+    def bucket(self, ref: ObjectRef) -> BucketFacts:
+        """Facts about the bucket of `ref`; NotFoundError if it is absent or must not be seen."""
+        found = self._bucket("look at bucket", replace(ref, name=""), "get_bucket").data
+        return BucketFacts(
+            found.namespace,
+            found.name,
+            found.compartment_id,
+            found.storage_tier,
+            found.versioning or "Disabled",
+            self._has_retention(ref),
+            bool(found.is_read_only),
+        )
+
+    def create_pre_authenticated(
+        self, ref: ObjectRef, *, name: str, expires: datetime, access: str = "ObjectWrite"
+    ) -> PreAuthenticated:
+        """Make a link for exactly this object; its `url` is never shown again."""
+        details = self._models.CreatePreauthenticatedRequestDetails(
+            name=name, object_name=ref.name, access_type=access, time_expires=expires
+        )
+        made = self._bucket("make link to object", ref, "create_preauthenticated_request", details).data
+        # The service may hand out a dedicated host; an endpoint that the user gave stands before all hosts.
+        own = made.full_path if not self._session.connection.endpoint else None
+        return _link(made, Secret(own or self._session.object_storage_url + made.access_uri))
+
+    def list_pre_authenticated(self, ref: ObjectRef) -> Iterator[PreAuthenticated]:
+        """Links of the bucket for objects whose names start with `ref.name`, every page, without their URLs."""
+        options = {"object_name_prefix": ref.name} if ref.name else {}
+        for page in self._pages("list links", ref, "list_preauthenticated_requests", "page", **options):
+            yield from (_link(found) for found in page.data)
+
+    def delete_pre_authenticated(self, ref: ObjectRef, link_id: str) -> None:
+        """Withdraw a link of the bucket of `ref`; absent is fine."""
+        _absent_is_fine(
+            "PreauthenticatedRequestNotFound",
+            lambda: self._bucket("withdraw link", ref, "delete_preauthenticated_request", link_id),
+        )
+
+    @property
+    def _models(self) -> Any:
+        from oci.object_storage import models
+
+        return models
+
+    def _bucket(self, what: str, ref: ObjectRef, operation: str, *arguments: Any, **options: Any) -> Any:
+        function = getattr(self._session.client("ObjectStorageClient"), operation)
+        return sdk_call(what, str(ref), lambda: function(ref.namespace, ref.bucket, *arguments, **options))
+
+    def _object(self, what: str, ref: ObjectRef, operation: str, *arguments: Any, **options: Any) -> Any:
+        return self._bucket(what, ref, operation, ref.name, *arguments, **options)
+
+    def _pages(
+        self, what: str, ref: ObjectRef, operation: str, cursor: str, *arguments: Any, **options: Any
+    ) -> Iterator[Any]:
+        """Every page of a list; `cursor` names the parameter that asks for the next one."""
+        token = None
+        while True:
+            at: dict[str, Any] = {cursor: token} if token else {}
+            fetch = partial(
+                self._bucket,
+                what,
+                ref,
+                operation,
+                *arguments,
+                **options,
+                **at,
+                limit=self._page,
+                allow_control_chars=True,
+            )
+            page = self._call(what, fetch)
+            yield page
+            following = page.data.next_start_with if cursor == "start" else page.headers.get("opc-next-page")
+            if not following:
+                return
+            if following == token:
+                raise errors.ReplyRefused(f"{what}: {ref}: the same page comes again and again", resource=str(ref))
+            token = following
+
+    def _explain_absent(self, ref: ObjectRef, error: errors.NotFoundError) -> NoReturn:
+        """Find out what a HEAD's 404 means: its reply has no body, a listing of the same name has one.
+
+        Raises:
+            NotFoundError: the object is absent, or what the service says of the bucket.
+            BusyError: the object is there now.
+        """
+        options = {"prefix": ref.name, "limit": 1, "allow_control_chars": True}
+        listed = self._bucket("look for object", ref, "list_objects", **options).data.objects
+        if ref.version is None and listed and listed[0].name == ref.name:
+            raise errors.BusyError(f"the object appears just now: {ref}", resource=str(ref)) from error
+        raise errors.NotFoundError(
+            f"no such object: {ref}",
+            resource=str(ref),
+            request_id=error.request_id,
+            service_code="ObjectNotFound",
+            status=error.status,
+        ) from error
+
+    def _has_retention(self, ref: ObjectRef) -> bool | None:
+        try:
+            return bool(self._bucket("look at retention rules", ref, "list_retention_rules").data.items)
+        except (errors.NotFoundError, errors.PermissionDenied):
+            return None
+
+    def _url(self, kind: str, ref: ObjectRef, query: Mapping[str, str] | None = None) -> Secret:
+        path = object_path(ref, kind)
+        text = "&".join(f"{name}={quote(value, safe='')}" for name, value in (query or {}).items())
+        return Secret(f"{self._session.object_storage_url}{path}{'?' if text else ''}{text}")
+
+    def _request(
+        self, method: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation
+    ) -> Request:
+        return Request(method, url, str(ref), headers, self._session.sign, expect)
+
+
+def _absent_is_fine(code: str, function: Callable[[], object]) -> None:
+    try:
+        function()
+    except errors.NotFoundError as error:
+        # Only the thing itself may be absent: a bucket that we cannot see proves nothing about what is in it.
+        if error.service_code != code:
+            raise
+
+
+def _condition_headers(condition: PutCondition) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in _condition_options(condition).items()}
+
+
+def _condition_options(condition: PutCondition) -> dict[str, str]:
+    if condition.if_absent:
+        return {"if_none_match": "*"}
+    return {"if_match": condition.if_match} if condition.if_match else {}
+
+
+def _checksum_headers(checksum: Checksum) -> dict[str, str]:
+    algorithm, header = _CHECKSUM_HEADERS[checksum.algorithm]
+    value = base64.b64encode(bytes.fromhex(checksum.value)).decode()
+    return {header: value} | ({"opc-checksum-algorithm": algorithm} if algorithm else {})
+
+
+def _header_checksums(headers: Mapping[str, str]) -> tuple[Checksum, ...]:
+    found = ((algorithm, headers.get(header)) for algorithm, (_, header) in _CHECKSUM_HEADERS.items())
+    return tuple(checksum for algorithm, text in found if (checksum := _checksum(algorithm, text)))
+
+
+def _checksum(algorithm: str, text: str | None) -> Checksum | None:
+    """A checksum of the whole bytes from its base64 form; composites over parts ("...-3") prove nothing of the kind."""
+    if not text or "-" in text:
+        return None
+    try:
+        return Checksum(algorithm, base64.b64decode(text, validate=True).hex())
+    except binascii.Error:
+        return None
+
+
+def _listed(ref: ObjectRef, found: Any) -> ObjectInfo:
+    md5 = _checksum("md5", found.md5)
+    return ObjectInfo(
+        replace(ref, name=found.name),
+        found.size,
+        found.etag or "",
+        (md5,) if md5 else (),
+        storage_tier=found.storage_tier or "",
+        archival_state=found.archival_state or "",
+        modified=found.time_modified,
+    )
+
+
+def _link(found: Any, url: Secret | None = None) -> PreAuthenticated:
+    return PreAuthenticated(
+        found.id, found.name, found.object_name or "", url, found.access_type or "", found.time_expires
+    )
+
+
+def _http_date(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
