@@ -52,7 +52,33 @@ _HOME = {
 }
 """Public name -> module that holds it; "" = it is a module itself."""
 
-__all__ = sorted(_HOME)  # noqa: PLE0605 - the table above is the one place where the public names stand
+__all__ = [
+    "ByteRange",
+    "Checksum",
+    "Config",
+    "Disk",
+    "ExportOptions",
+    "ExportPlan",
+    "ExportResult",
+    "Image",
+    "Instance",
+    "NetworkMonitor",
+    "ObjectInfo",
+    "ObjectRef",
+    "Ocid",
+    "Proof",
+    "RetryPolicy",
+    "Secret",
+    "StopFlag",
+    "callback_reporter",
+    "connect",
+    "errors",
+    "export_instance",
+    "load_config",
+    "null_reporter",
+    "open_store",
+    "plan_export",
+]
 
 
 def __getattr__(name: str) -> Any:

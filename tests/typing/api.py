@@ -1,0 +1,25 @@
+"""Checked by mypy, never run: the types that users of the library rely on."""
+
+from collections.abc import Iterable
+
+import hypersdk
+from hypersdk import ExportOptions, ExportResult, Instance, StopFlag
+
+
+def names_of(instances: Iterable[Instance]) -> list[str]:
+    return [instance.name for instance in instances]
+
+
+def export(instance_id: str) -> str | None:
+    config = hypersdk.load_config()
+    options = ExportOptions(output_dir="/backup", formats=("qcow2",))
+    plan = hypersdk.plan_export(instance_id, options, config)
+    result: ExportResult = hypersdk.export_instance(
+        instance_id, options, config, reporter=hypersdk.callback_reporter(lambda done, total: None), stop=StopFlag()
+    )
+    return result.local_path if plan.steps else None
+
+
+def stat(address: str) -> int:
+    store = hypersdk.open_store(address, hypersdk.load_config())
+    return store.size if isinstance(store, hypersdk.ObjectInfo) else 0
