@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import secrets
 import traceback
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from hypersdk_emulator import effects, identity, pars
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, not_authenticated, not_authorized_or_not_found
-from hypersdk_emulator.replies import NoReply
+from hypersdk_emulator.replies import LastReply, NoReply
 from hypersdk_emulator.routes import ROUTES
 from hypersdk_emulator.routing import Router
 from hypersdk_emulator.signatures import BODY_HEADERS, Principal, SignatureRefused, Signed, verify
@@ -158,8 +159,9 @@ def _reply_ids(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _error_reply(request: web.Request, error: ServiceError) -> web.StreamResponse:
-    request["replies"].update(error.headers)
+    request["replies"].update({name.lower(): value for name, value in error.headers.items()})
+    kind = LastReply if request["replies"].get("connection") == "close" else web.Response
     if error.status == web.HTTPNotModified.status_code or request.method == "HEAD":
-        return web.Response(status=error.status)
-    body = {"code": error.code, "message": error.message}
-    return web.json_response(body, status=error.status)
+        return kind(status=error.status)
+    body = json.dumps({"code": error.code, "message": error.message})
+    return kind(status=error.status, text=body, content_type="application/json")

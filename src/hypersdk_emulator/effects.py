@@ -7,9 +7,8 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.faults import Fault
-from hypersdk_emulator.replies import NoReply, SpoiledReply
+from hypersdk_emulator.replies import BODY_EFFECTS, NoReply, SpoiledReply
 
-BODY_EFFECTS = frozenset({"cut-body", "truncated", "stall", "flip-byte"})
 HTML = "<html><head><title>Welcome</title></head><body>Please log in to the network.</body></html>"
 
 

@@ -30,7 +30,7 @@ from hypersdk_emulator.objectstorage import (
     required_text,
     window,
 )
-from hypersdk_emulator.replies import BodyReply, Window
+from hypersdk_emulator.replies import BODY_EFFECTS, BodyReply, Window
 from hypersdk_emulator.storage import Content, StoredObject
 
 _OVERRIDES = {
@@ -156,7 +156,7 @@ async def get_object(call: Call) -> web.StreamResponse:
         part,
         partial=asked is not None,
         headers=object_headers(call, found),
-        fault=call.fault if effect in ("cut-body", "truncated", "stall", "flip-byte") else None,
+        fault=call.fault if effect in BODY_EFFECTS else None,
     )
 
 

@@ -12,6 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.faults import Fault
 
+BODY_EFFECTS = frozenset({"cut-body", "truncated", "stall", "flip-byte"})
 _CHECK_SECONDS = 0.2  # how often a stalled body looks whether its client is still there
 
 
@@ -142,19 +143,19 @@ class SpoiledReply(web.StreamResponse):
         if fault.effect == "flip-byte" and body:
             at = min(fault.number("at"), len(body) - 1)
             body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
-        self._body = body
+        self._data = body
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send headers and as much of the body as the fault lets through."""
         writer = await super().prepare(request)
-        stop = len(self._body) if self._fault.effect == "flip-byte" else self._fault.number("afterBytes")
-        await self.write(self._body[:stop])
+        stop = len(self._data) if self._fault.effect == "flip-byte" else self._fault.number("afterBytes")
+        await self.write(self._data[:stop])
         if self._fault.effect == "stall" and not await stalled(self._cloud, request, self._fault):
             return writer
         if self._fault.effect in ("cut-body", "truncated"):
             close(request)
             return writer
-        await self.write(self._body[stop:])
+        await self.write(self._data[stop:])
         await super().write_eof()
         return writer
 
@@ -193,3 +194,14 @@ class NoReply(web.Response):
         """Send nothing."""
         reset(request)
         return await super().prepare(request)
+
+
+class LastReply(web.Response):
+    """A reply after which the connection closes."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the rest, then close."""
+        request = self._req
+        await super().write_eof(data)
+        if request is not None:
+            close(request)
