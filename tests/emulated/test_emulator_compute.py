@@ -2,11 +2,12 @@
 
 import io
 import json
-import struct
 import subprocess
 import tarfile
 import threading
 import time
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from emulator import USER, changed, compartment_id, instance_id, private_key, public_pem, sign
@@ -71,6 +72,31 @@ def work_request(emulator, reply):
 def images_named(emulator, name):
     query = f"images?compartmentId={emulator.seed.compartment}&displayName={name}"
     return emulator.call("GET", path(emulator, query)).json
+
+
+def uploads(emulator):
+    return emulator.call("GET", f"/n/{emulator.namespace}/b/exports/u").json
+
+
+def make_par(emulator, access, name):
+    """The URL of a PAR that lives for a day of the virtual clock's present."""
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 86400))
+    body = {"name": "test", "accessType": access, "objectName": name, "timeExpires": expires}
+    reply = emulator.call("POST", f"/n/{emulator.namespace}/b/exports/p", body)
+    assert reply.status == 200, reply
+    return emulator.endpoint + reply.json["accessUri"]
+
+
+def slow_export(seed):
+    """A change of the seed: EXPORTING lasts 100 virtual seconds, all else is at once."""
+    seed["timing"] = {"transitionSeconds": 0.1, "paceOf": {"ExportImage": 1000, "CreateImage": 0}}
+
+
+def fill_disks(seed):
+    """A change of the seed: the boot disk holds more data than fits into one part of the exporter."""
+    with Path(seed["instances"][0]["bootVolume"]["file"]).open("r+b") as disk:
+        disk.seek(20 << 20)
+        disk.write(bytes(range(1, 256)) * 50_000)
 
 
 def qemu_img(*arguments):
@@ -184,7 +210,7 @@ def test_hold_before_holds_the_effect_too(emulator):
 
 
 def test_a_failed_image_ends_deleted(emulator):
-    """work-request-fails on CreateImage: work request FAILED with an error, image DELETED and unlisted (C-U OCI)."""
+    """work-request-fails on CreateImage: work request FAILED with an error, image DELETED and unlisted."""
     emulator.fault("CreateImage", "work-request-fails")
     reply = create_image(emulator, displayName="broken")
     assert work_request(emulator, reply)["status"] == "FAILED"
@@ -259,3 +285,218 @@ def test_pages_hold_while_states_change(start_emulator):
         seen += [each["displayName"] for each in reply.json]
         page = reply.headers.get("opc-next-page")
     assert seen == names
+
+
+# ---------------------------------------------------------------- exports
+
+
+def test_an_export_cut_by_kill_9_is_finished_after_the_restart(start_emulator, tmp_path):
+    """Killed while EXPORTING, the emulator goes on from its state: one good object, one success, one open upload."""
+    emulator = start_emulator(change=slow_export)
+    image = make_image(emulator)
+    reply = export(emulator, image, to_tuple(emulator))
+    emulator.control("POST", "clock", {"advanceSeconds": 80})
+    await_that(lambda: uploads(emulator), lambda found: len(found) == 1)
+    emulator.kill()
+    emulator.start()
+    assert image_state(emulator, image) == "EXPORTING"
+    emulator.control("POST", "clock", {"advanceSeconds": 100})
+    assert work_request(emulator, reply)["status"] == "SUCCEEDED"
+    assert image_state(emulator, image) == "AVAILABLE"
+    assert emulator.names("exports") == ["disk.qcow2"]
+    assert len(uploads(emulator)) == 1
+    assert_same_disk(emulator, tmp_path, emulator.get("exports", "disk.qcow2").body)
+
+
+def test_states_of_making_an_image_outlive_a_kill(start_emulator):
+    """CREATING_IMAGE and PROVISIONING follow the clock, so they end after a restart as without one."""
+    emulator = start_emulator(instances={"web-01": "RUNNING"}, transition_seconds=100)
+    image = create_image(emulator).json["id"]
+    emulator.kill()
+    emulator.start()
+    assert (instance_state(emulator), image_state(emulator, image)) == ("CREATING_IMAGE", "PROVISIONING")
+    emulator.control("POST", "clock", {"advanceSeconds": 101})
+    assert (instance_state(emulator), image_state(emulator, image)) == ("RUNNING", "AVAILABLE")
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_a_status_object_stands_at_the_name_while_exporting(start_emulator, on):
+    """Late in EXPORTING a tiny JSON object is there, then the disk and an open upload; assumptions turn both off."""
+    emulator = start_emulator(assume={"status-object": on, "open-upload": on}, transition_seconds=100)
+    image = create_image(emulator).json["id"]
+    emulator.control("POST", "clock", {"advanceSeconds": 101})
+    reply = export(emulator, image, to_tuple(emulator))
+    assert emulator.names("exports") == []
+    emulator.control("POST", "clock", {"advanceSeconds": 80})
+    await_that(lambda: uploads(emulator), bool)
+    assert emulator.names("exports") == (["disk.qcow2"] if on else [])
+    if on:
+        assert emulator.get("exports", "disk.qcow2").json == {"status": "EXPORTING"}
+    emulator.control("POST", "clock", {"advanceSeconds": 30})
+    assert work_request(emulator, reply)["status"] == "SUCCEEDED"
+    assert len(emulator.get("exports", "disk.qcow2").body) > 1 << 16
+    assert [each["object"] for each in uploads(emulator)] == (["disk.qcow2"] if on else [])
+
+
+@pytest.mark.parametrize(
+    ("effect", "status", "names"),
+    [("work-request-fails", "FAILED", []), ("export-without-object", "SUCCEEDED", [])],
+)
+def test_an_export_that_brings_nothing(emulator, effect, status, names):
+    """The image is AVAILABLE as if all were well, no object and no upload stay; the work request says what it says."""
+    image = make_image(emulator)
+    emulator.fault("ExportImage", effect)
+    reply = export(emulator, image, to_tuple(emulator))
+    assert work_request(emulator, reply)["status"] == status
+    assert image_state(emulator, image) == "AVAILABLE"
+    assert (emulator.names("exports"), uploads(emulator)) == (names, [])
+
+
+def test_an_export_of_nothing_but_zeros(emulator, tmp_path):
+    """export-all-zero: a well-formed object of the right virtual size without any data in it."""
+    image = make_image(emulator)
+    emulator.fault("ExportImage", "export-all-zero")
+    work_request(emulator, export(emulator, image, to_tuple(emulator)))
+    (tmp_path / "zero.qcow2").write_bytes(emulator.get("exports", "disk.qcow2").body)
+    mapped = json.loads(qemu_img("map", "--output=json", "-f", "qcow2", tmp_path / "zero.qcow2").stdout)
+    assert sum(each["length"] for each in mapped) == emulator.seed.disk("web-01").stat().st_size
+    assert not any(each["data"] for each in mapped)
+
+
+def test_an_oci_file_is_a_tar_with_metadata_and_disk(emulator, tmp_path):
+    """Format OCI: image_metadata.json and output.QCOW2 with the boot volume's bytes (oci-cli issue 869)."""
+    image = make_image(emulator)
+    work_request(emulator, export(emulator, image, to_tuple(emulator, "disk.oci", "OCI")))
+    with tarfile.open(fileobj=io.BytesIO(emulator.get("exports", "disk.oci").body)) as tar:
+        assert tar.getnames() == ["image_metadata.json", "output.QCOW2"]
+        assert json.loads(tar.extractfile("image_metadata.json").read())["operatingSystem"] == "Oracle Linux"
+        assert_same_disk(emulator, tmp_path, tar.extractfile("output.QCOW2").read())
+
+
+def test_an_exported_object_looks_like_a_multipart_upload(start_emulator):
+    """No MD5 but opc-multipart-md5 with the number of parts; the reply of ExportImage has the etag from before."""
+    emulator = start_emulator(change=fill_disks)
+    image = make_image(emulator)
+    before = emulator.call("GET", path(emulator, f"images/{image}")).headers["etag"]
+    reply = export(emulator, image, to_tuple(emulator))
+    assert reply.headers["etag"] == before
+    work_request(emulator, reply)
+    assert emulator.call("GET", path(emulator, f"images/{image}")).headers["etag"] != before
+    got = emulator.get("exports", "disk.qcow2")
+    assert "content-md5" not in got.headers
+    assert got.headers["opc-multipart-md5"].endswith("-2")
+
+
+# ---------------------------------------------------------------- who may export where
+
+
+def test_a_federated_user_needs_a_par(start_emulator):
+    """Tuple and plain URL are OCI's 400 for a federated user; the URL of a write PAR is taken."""
+    emulator = start_emulator(user={"federated": True})
+    image = make_image(emulator)
+    plain = {"destinationType": "objectStorageUri", "exportFormat": "QCOW2"}
+    url = emulator.endpoint + emulator.object_path("exports", "o")
+    for body in (to_tuple(emulator), {**plain, "destinationUri": url}):
+        reply = export(emulator, image, body)
+        assert (reply.status, reply.json["code"]) == (400, "InvalidParameter")
+        assert reply.json["message"].startswith("Invalid bucketName: Specified namespace or bucket to export image")
+    accepted = export(emulator, image, {**plain, "destinationUri": make_par(emulator, "ObjectWrite", "dir/o")})
+    assert work_request(emulator, accepted)["status"] == "SUCCEEDED"
+    assert emulator.names("exports") == ["dir/o"]
+
+
+def test_a_session_token_signs_but_cannot_export_to_a_bucket(emulator):
+    """A token of the control call signs requests until it expires; tuple exports are refused as for federated users."""
+    issued = {"userId": USER, "publicKeyPem": public_pem(private_key()), "ttlSeconds": 600}
+    key_id = "ST$" + emulator.control("POST", "session-token", issued)["token"]
+    image = make_image(emulator)
+
+    def call(method, where, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        headers = sign(private_key(), key_id, method, where, {"host": emulator.host}, body=data)
+        return emulator.send(method, where, data, headers)
+
+    where = path(emulator, f"images/{image}")
+    assert call("GET", where).status == 200
+    assert call("POST", f"{where}/actions/export", to_tuple(emulator)).status == 400
+    emulator.control("POST", "clock", {"advanceSeconds": 601})
+    assert call("GET", where).status == 401
+
+
+def test_an_export_fails_when_its_par_is_deleted_meanwhile(start_emulator):
+    """The PAR is asked again at the end: gone, expired or read-only means FAILED and no object."""
+    emulator = start_emulator(transition_seconds=100)
+    image = create_image(emulator).json["id"]
+    emulator.control("POST", "clock", {"advanceSeconds": 101})
+    url = make_par(emulator, "ObjectWrite", "o")
+    reply = export(
+        emulator, image, {"destinationType": "objectStorageUri", "exportFormat": "QCOW2", "destinationUri": url}
+    )
+    (par,) = emulator.control("GET", "leftovers")["preauthenticatedRequests"]
+    where = f"/n/{emulator.namespace}/b/exports/p/{quote(par['id'], safe='')}"
+    assert emulator.call("DELETE", where).status == 204
+    emulator.control("POST", "clock", {"advanceSeconds": 101})
+    assert work_request(emulator, reply)["status"] == "FAILED"
+    assert emulator.names("exports") == []
+
+
+# ---------------------------------------------------------------- imports and leftovers
+
+
+@pytest.mark.parametrize("kind", ["backing", "data-file", "text-vmdk"])
+def test_an_import_never_reads_files_of_this_machine(emulator, tmp_path, kind):
+    """A disk that leans on another file ends DELETED and FAILED, whatever lies there."""
+    secret, disk = tmp_path / "secret.raw", tmp_path / "disk"
+    secret.write_bytes(b"secret" * 100_000)
+    if kind == "backing":
+        made = qemu_img("create", "-q", "-f", "qcow2", "-b", secret, "-F", "raw", disk)
+    elif kind == "data-file":
+        made = qemu_img("create", "-q", "-f", "qcow2", "-o", f"data_file={secret},data_file_raw=on", disk, "1M")
+    else:
+        made = qemu_img("create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", disk, "1M")
+    assert made.returncode == 0, made.stderr
+    emulator.put("exports", "in", disk.read_bytes())
+    source = {
+        "sourceType": "objectStorageTuple",
+        "sourceImageType": "VMDK" if kind == "text-vmdk" else "QCOW2",
+        "namespaceName": emulator.namespace,
+        "bucketName": "exports",
+        "objectName": "in",
+    }
+    body = {"compartmentId": emulator.seed.compartment, "imageSourceDetails": source}
+    reply = emulator.call("POST", path(emulator, "images"), body)
+    assert reply.json["lifecycleState"] == "IMPORTING"
+    assert work_request(emulator, reply)["status"] == "FAILED"
+    assert image_state(emulator, reply.json["id"]) == "DELETED"
+    assert list((emulator.state / "volumes").iterdir()) == []
+
+
+def test_an_oci_file_is_imported_and_its_disk_goes_with_the_image(emulator, tmp_path):
+    """Export as OCI, import without a type, export again: the same disk; deleting the image deletes its file."""
+    work_request(emulator, export(emulator, make_image(emulator), to_tuple(emulator, "disk.oci", "OCI")))
+    source = {"sourceType": "objectStorageTuple", "namespaceName": emulator.namespace, "bucketName": "exports"}
+    body = {"compartmentId": emulator.seed.compartment, "imageSourceDetails": {**source, "objectName": "disk.oci"}}
+    reply = emulator.call("POST", path(emulator, "images"), body)
+    assert work_request(emulator, reply)["status"] == "SUCCEEDED"
+    image = reply.json["id"]
+    work_request(emulator, export(emulator, image, to_tuple(emulator)))
+    assert_same_disk(emulator, tmp_path, emulator.get("exports", "disk.qcow2").body)
+    assert emulator.call("DELETE", path(emulator, f"images/{image}")).status == 204
+    assert list((emulator.state / "volumes").iterdir()) == []
+
+
+def test_leftovers_name_everything_that_costs(emulator):
+    """Custom images, PARs, open uploads and objects below .hypersdk/ are listed, seeded things and others are not."""
+    assert not any(emulator.control("GET", "leftovers").values())
+    image = make_image(emulator)
+    make_par(emulator, "ObjectWrite", "o")
+    emulator.put("exports", ".hypersdk/part", b"x")
+    emulator.put("exports", "finished", b"x")
+    emulator.call("POST", f"/n/{emulator.namespace}/b/exports/u", {"object": "big"})
+    found = emulator.control("GET", "leftovers")
+    assert [each["id"] for each in found["images"]] == [image]
+    assert [each["object"] for each in found["preauthenticatedRequests"]] == ["o"]
+    assert [each["object"] for each in found["multipartUploads"]] == ["big"]
+    assert [each["name"] for each in found["objects"]] == [".hypersdk/part"]
+    emulator.call("DELETE", path(emulator, f"images/{image}"))
+    assert emulator.control("GET", "leftovers")["images"] == []
