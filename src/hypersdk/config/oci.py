@@ -140,9 +140,13 @@ def _proxy(
 def _check_bundle(path: str, source: str) -> None:
     """Refuse a CA bundle that cannot be one, before a connection fails on it or, worse, trusts something else.
 
+    A directory of hashed certificates (`c_rehash`) is fine: libcurl and the SDK's HTTP library both take one.
+
     Raises:
-        ConfigError: absent, unreadable, a directory, or without a certificate.
+        ConfigError: absent, unreadable, or without a certificate.
     """
+    if Path(path).is_dir():
+        return
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:

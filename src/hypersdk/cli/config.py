@@ -1,0 +1,77 @@
+"""`hyperexport config`: the settings in effect, where each comes from, and whether they work."""
+
+from __future__ import annotations
+
+import click
+
+from hypersdk.cli.context import open_context
+from hypersdk.cli.options import connection_options, output_options
+from hypersdk.config import Config
+
+
+@click.group()
+def command() -> None:
+    """Show the effective configuration; check that it works."""
+
+
+@command.command()
+@connection_options
+@output_options
+@click.pass_context
+def show(ctx: click.Context) -> None:
+    """Show every setting with its value and where that comes from.
+
+    Secrets are masked. Nothing is sent anywhere.
+    """
+    with open_context(ctx) as context:
+        rows = [{"key": line.key, "value": line.value, "source": line.source} for line in context.config.shown]
+        rows.append({"key": "oci.object_storage_url", **_derived(context.config)})
+        shown = (
+            rows if context.out.as_json or context.out.verbose else [row for row in rows if row["value"] is not None]
+        )
+        context.out.table("settings", shown, ("key", "value", "source"))
+
+
+def _derived(config: Config) -> dict[str, str | None]:
+    """The host that a region stands for, which nobody writes and everybody looks for when a region is wrong."""
+    from hypersdk.vendors.oci import regions
+
+    if config.oci.connection.endpoint:
+        return {"value": config.oci.connection.endpoint, "source": "derived from oci.endpoint"}
+    if config.oci.region:
+        return {
+            "value": regions.object_storage_url(regions.expand(config.oci.region)),
+            "source": "derived from oci.region",
+        }
+    return {"value": None, "source": ""}
+
+
+@command.command()
+@connection_options
+@output_options
+@click.pass_context
+def check(ctx: click.Context) -> None:
+    """Make one signed call and say what works, or why it does not."""
+    from hypersdk.vendors.oci.check import check_access, file_warnings
+
+    with open_context(ctx) as context:
+        session = context.wiring.session
+        for warning in file_warnings(context.config.oci):
+            context.out.note(f"warning: {warning}")
+        namespace = check_access(session)
+        settings = context.config.oci
+        context.out.facts(
+            "check",
+            {
+                "works": True,
+                "auth": session.kind,
+                "auth_source": settings.where("auth"),
+                "profile": settings.profile,
+                "tenancy": session.tenancy_id,
+                "user": settings.user_ocid if session.kind == "api_key" else None,
+                "fingerprint": session.key_fingerprint,
+                "region": session.region or None,
+                "endpoint": session.object_storage_url,
+                "namespace": namespace,
+            },
+        )
