@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import secrets
 from collections import Counter, deque
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,12 +114,23 @@ class Cloud:
         self.holds = Holds()
         self.log = RequestLog()
         self.assumptions = Assumptions()
-        for text in options.assume:
-            self.assumptions = self.assumptions.assume_text(text)
+        self.assume({})
         self.settings = Settings(**(self.db.setting("cloud") or {}))
         self.token = self._kept_secret("control-token", secrets.token_urlsafe(24))
         self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def assume(self, values: Mapping[str, Any]) -> None:
+        """Take over a seed's assumptions, kept over a restart; those of the command line win.
+
+        Raises:
+            AssumptionError: There is no such assumption or value; nothing is kept.
+        """
+        seeded = {**(self.db.setting("assume") or {}), **values}
+        self.assumptions = Assumptions().assume_all(seeded)
+        for text in self.options.assume:
+            self.assumptions = self.assumptions.assume_text(text)
+        self.db.set_setting("assume", seeded)
 
     def save_settings(self) -> None:
         """Keep `settings` over a restart."""

@@ -36,8 +36,10 @@ async def _guarded(cloud: Cloud, job: Job, run: Run, fail: Fail) -> None:
         await run(cloud, job)
     except ServiceError as error:
         fail(cloud, job, (error.code, error.message))
-    except (DiskError, OSError) as error:
+    except DiskError as error:
         fail(cloud, job, ("InternalServerError", str(error)))
+    except Exception as error:  # noqa: BLE001 - a job that stays unfinished for ever would tell nobody anything
+        fail(cloud, job, ("InternalServerError", f"The emulator failed: {error!r}"))
 
 
 async def until(cloud: Cloud, moment: float) -> None:

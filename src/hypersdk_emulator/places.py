@@ -10,6 +10,7 @@ from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.fields import text
+from hypersdk_emulator.objectstorage import check_name
 
 NO_EXPORT_BUCKET = "Invalid bucketName: Specified namespace or bucket to export image does not exist"
 """OCI's 400, also for federated users and principals (oci-cli issue 384, oci-python-sdk issue 438)."""
@@ -39,7 +40,9 @@ def export_place(call: Call, body: Mapping[str, Any]) -> Place:
     Raises:
         ServiceError: 400 for no such bucket, for a PAR that cannot write, and for a signer who needs a PAR.
     """
-    return _place(call, body, "destinationType", "destinationUri", WRITE)
+    place = _place(call, body, "destinationType", "destinationUri", WRITE)
+    check_name(place.object)
+    return place
 
 
 def import_place(call: Call, details: Mapping[str, Any]) -> Place:

@@ -178,5 +178,5 @@ def _settings(cloud: Cloud, seed: Seed) -> None:
     settings.availability_domains = sorted(domains.union(settings.availability_domains))
     if seed.timing:
         settings.timing = {"transitionSeconds": seed.timing.transition_seconds, "paceOf": dict(seed.timing.pace_of)}
-    cloud.assumptions = cloud.assumptions.assume_all(seed.assume)
+    cloud.assume(seed.assume)
     cloud.save_settings()

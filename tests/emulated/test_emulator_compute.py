@@ -309,14 +309,15 @@ def test_an_export_cut_by_kill_9_is_finished_after_the_restart(start_emulator, t
 
 
 def test_states_of_making_an_image_outlive_a_kill(start_emulator):
-    """CREATING_IMAGE and PROVISIONING follow the clock, so they end after a restart as without one."""
-    emulator = start_emulator(instances={"web-01": "RUNNING"}, transition_seconds=100)
+    """CREATING_IMAGE and PROVISIONING end after a restart as without one; the seed's assumptions hold on, too."""
+    emulator = start_emulator(instances={"web-01": "RUNNING"}, transition_seconds=100, assume={"lock-minutes": 0})
     image = create_image(emulator).json["id"]
     emulator.kill()
     emulator.start()
     assert (instance_state(emulator), image_state(emulator, image)) == ("CREATING_IMAGE", "PROVISIONING")
     emulator.control("POST", "clock", {"advanceSeconds": 101})
     assert (instance_state(emulator), image_state(emulator, image)) == ("RUNNING", "AVAILABLE")
+    assert create_image(emulator).status == 200
 
 
 @pytest.mark.parametrize("on", [True, False])
