@@ -51,6 +51,8 @@ def set_exchange(handle: Any, exchange: Exchange, headers: dict[str, str]) -> No
     """Tell a handle what to ask, and connect it with its exchange."""
     request = exchange.request
     handle.setopt(pycurl.URL, request.url.reveal())
+    # Object names are no path segments: libcurl must not collapse "/o/%2E%2E" into the bucket's address.
+    handle.setopt(pycurl.PATH_AS_IS, 1)
     handle.setopt(pycurl.HTTPHEADER, header_lines(headers))
     handle.setopt(pycurl.BUFFERSIZE, RECEIVE_BUFFER)
     handle.setopt(pycurl.HEADERFUNCTION, exchange.on_header)

@@ -7,19 +7,17 @@ is that of its whole bytes; a HEAD that fails says nothing but its status; uploa
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
+from hypersdk.storage import oci_headers
 from hypersdk.storage.protocol import (
     ALWAYS,
     NO_OPTIONS,
@@ -45,15 +43,6 @@ PAGE = 1000
 """Entries of one page; the service gives no more (ListObjects)."""
 
 _LIST_FIELDS = "name,size,etag,md5,timeModified,storageTier,archivalState"
-_META = "opc-meta-"
-
-# Algorithm -> (value of opc-checksum-algorithm, header that carries the checksum itself, base64 of its bytes).
-_CHECKSUM_HEADERS: Mapping[str, tuple[str | None, str]] = {
-    "crc32c": ("CRC32C", "opc-content-crc32c"),
-    "sha256": ("SHA256", "opc-content-sha256"),
-    "sha384": ("SHA384", "opc-content-sha384"),
-    "md5": (None, "content-md5"),
-}
 
 
 class OciStore:
@@ -79,21 +68,20 @@ class OciStore:
 
     def head(self, ref: ObjectRef) -> ObjectInfo:
         """Facts about an object; NotFoundError if absent, with the bucket's own error if that is what is missing."""
-        version = {"version_id": ref.version} if ref.version else {}
         try:
-            response = self._object("look at object", ref, "head_object", **version)
+            headers = self._head(ref)
         except errors.NotFoundError as error:
-            self._explain_absent(ref, error)
-        headers = response.headers
+            self._demand_listed(ref, error)
+            headers = self._head_listed(ref)
         return ObjectInfo(
             ref,
             int(headers["content-length"]),
             headers.get("etag", ""),
-            _header_checksums(headers),
-            {name[len(_META) :].lower(): value for name, value in headers.items() if name.lower().startswith(_META)},
+            oci_headers.checksums(headers),
+            oci_headers.metadata(headers),
             headers.get("storage-tier", ""),
             headers.get("archival-state", ""),
-            _http_date(headers.get("last-modified")),
+            oci_headers.http_date(headers.get("last-modified")),
             version=headers.get("version-id"),
         )
 
@@ -136,9 +124,9 @@ class OciStore:
         checksum = options.checksum or Checksum("sha256", hashlib.sha256(body).hexdigest())
         headers = {
             "content-type": options.content_type or "application/octet-stream",
-            **_condition_headers(options.condition),
-            **_checksum_headers(checksum),
-            **{_META + key: value for key, value in options.metadata.items()},
+            **oci_headers.condition_headers(options.condition),
+            **oci_headers.checksum_headers(checksum),
+            **oci_headers.metadata_headers(options.metadata),
         }
         reply = self._wire.call(self._request("PUT", self._url("o", ref), ref, headers, Expectation()), body)
         return ObjectInfo(
@@ -147,7 +135,7 @@ class OciStore:
             reply.headers.get("etag", ""),
             (checksum,),
             dict(options.metadata),
-            modified=_http_date(reply.headers.get("last-modified")),
+            modified=oci_headers.http_date(reply.headers.get("last-modified")),
             version=reply.headers.get("version-id"),
         )
 
@@ -166,7 +154,7 @@ class OciStore:
             source,
             ref=target,
             etag=headers.get("etag", source.etag),
-            modified=_http_date(headers.get("last-modified")) or source.modified,
+            modified=oci_headers.http_date(headers.get("last-modified")) or source.modified,
             version=headers.get("version-id", source.version),
         )
 
@@ -181,9 +169,9 @@ class OciStore:
         details = self._models.CreateMultipartUploadDetails(
             object=ref.name,
             content_type=options.content_type,
-            metadata={_META + key: value for key, value in options.metadata.items()} or None,
+            metadata=oci_headers.metadata_headers(options.metadata) or None,
         )
-        condition = _condition_options(options.condition)
+        condition = oci_headers.condition_options(options.condition)
         response = self._bucket(
             "begin upload", ref, "create_multipart_upload", details, opc_checksum_algorithm="CRC32C", **condition
         )
@@ -195,7 +183,7 @@ class OciStore:
         query = {"uploadId": upload.upload_id, "uploadPartNum": str(number)}
         headers = {"content-type": "application/octet-stream"}
         if checksum:
-            headers.update(_checksum_headers(checksum))
+            headers.update(oci_headers.checksum_headers(checksum))
         return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers, Expectation())
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
@@ -219,15 +207,15 @@ class OciStore:
         details = self._models.CommitMultipartUploadDetails(
             parts_to_commit=[one(part_num=part.number, etag=part.etag) for part in ordered]
         )
-        options = _condition_options(condition)
+        options = oci_headers.condition_options(condition)
         names = (upload.upload_id, details)
         headers = self._object("commit upload", upload.ref, "commit_multipart_upload", *names, **options).headers
         return ObjectInfo(
             upload.ref,
             sum(part.size for part in ordered),
             headers.get("etag", ""),
-            _header_checksums(headers),
-            modified=_http_date(headers.get("last-modified")),
+            oci_headers.checksums(headers),
+            modified=oci_headers.http_date(headers.get("last-modified")),
             version=headers.get("version-id"),
         )
 
@@ -316,17 +304,21 @@ class OciStore:
                 raise errors.ReplyRefused(f"{what}: {ref}: the same page comes again and again", resource=str(ref))
             token = following
 
-    def _explain_absent(self, ref: ObjectRef, error: errors.NotFoundError) -> NoReturn:
+    def _head(self, ref: ObjectRef) -> Mapping[str, str]:
+        version = {"version_id": ref.version} if ref.version else {}
+        headers: Mapping[str, str] = self._object("look at object", ref, "head_object", **version).headers
+        return headers
+
+    def _demand_listed(self, ref: ObjectRef, error: errors.NotFoundError) -> None:
         """Find out what a HEAD's 404 means: its reply has no body, a listing of the same name has one.
 
         Raises:
             NotFoundError: the object is absent, or what the service says of the bucket.
-            BusyError: the object is there now.
         """
         options = {"prefix": ref.name, "limit": 1, "allow_control_chars": True}
         listed = self._bucket("look for object", ref, "list_objects", **options).data.objects
         if ref.version is None and listed and listed[0].name == ref.name:
-            raise errors.BusyError(f"the object appears just now: {ref}", resource=str(ref)) from error
+            return
         raise errors.NotFoundError(
             f"no such object: {ref}",
             resource=str(ref),
@@ -334,6 +326,19 @@ class OciStore:
             service_code="ObjectNotFound",
             status=error.status,
         ) from error
+
+    def _head_listed(self, ref: ObjectRef) -> Mapping[str, str]:
+        """Look again at an object that is listed: it may have appeared between the two calls."""
+        try:
+            return self._head(ref)
+        except errors.NotFoundError as error:
+            raise errors.PermissionDenied(
+                f"the object is listed, but not allowed to be looked at: {ref}",
+                resource=str(ref),
+                hint="allow group G to read objects in compartment C",
+                request_id=error.request_id,
+                status=error.status,
+            ) from error
 
     def _has_retention(self, ref: ObjectRef) -> bool | None:
         try:
@@ -361,39 +366,8 @@ def _absent_is_fine(code: str, function: Callable[[], object]) -> None:
             raise
 
 
-def _condition_headers(condition: PutCondition) -> dict[str, str]:
-    return {name.replace("_", "-"): value for name, value in _condition_options(condition).items()}
-
-
-def _condition_options(condition: PutCondition) -> dict[str, str]:
-    if condition.if_absent:
-        return {"if_none_match": "*"}
-    return {"if_match": condition.if_match} if condition.if_match else {}
-
-
-def _checksum_headers(checksum: Checksum) -> dict[str, str]:
-    algorithm, header = _CHECKSUM_HEADERS[checksum.algorithm]
-    value = base64.b64encode(bytes.fromhex(checksum.value)).decode()
-    return {header: value} | ({"opc-checksum-algorithm": algorithm} if algorithm else {})
-
-
-def _header_checksums(headers: Mapping[str, str]) -> tuple[Checksum, ...]:
-    found = ((algorithm, headers.get(header)) for algorithm, (_, header) in _CHECKSUM_HEADERS.items())
-    return tuple(checksum for algorithm, text in found if (checksum := _checksum(algorithm, text)))
-
-
-def _checksum(algorithm: str, text: str | None) -> Checksum | None:
-    """A checksum of the whole bytes from its base64 form; composites over parts ("...-3") prove nothing of the kind."""
-    if not text or "-" in text:
-        return None
-    try:
-        return Checksum(algorithm, base64.b64decode(text, validate=True).hex())
-    except binascii.Error:
-        return None
-
-
 def _listed(ref: ObjectRef, found: Any) -> ObjectInfo:
-    md5 = _checksum("md5", found.md5)
+    md5 = oci_headers.checksum("md5", found.md5)
     return ObjectInfo(
         replace(ref, name=found.name),
         found.size,
@@ -409,10 +383,3 @@ def _link(found: Any, url: Secret | None = None) -> PreAuthenticated:
     return PreAuthenticated(
         found.id, found.name, found.object_name or "", url, found.access_type or "", found.time_expires
     )
-
-
-def _http_date(text: str | None) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None

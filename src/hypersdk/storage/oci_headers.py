@@ -1,0 +1,79 @@
+"""What Object Storage says in headers, both ways. Pure; names are read in any case, as HTTP has it.
+
+Source: the API reference of PutObject, HeadObject and CommitMultipartUpload
+(docs.oracle.com/iaas/api/#/en/objectstorage).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from hypersdk.model import Checksum
+from hypersdk.storage.protocol import PutCondition
+
+META = "opc-meta-"
+
+# Algorithm -> (value of opc-checksum-algorithm, header that carries the checksum itself, base64 of its bytes).
+_CHECKSUM_HEADERS: Mapping[str, tuple[str | None, str]] = {
+    "crc32c": ("CRC32C", "opc-content-crc32c"),
+    "sha256": ("SHA256", "opc-content-sha256"),
+    "sha384": ("SHA384", "opc-content-sha384"),
+    "md5": (None, "content-md5"),
+}
+
+
+def condition_headers(condition: PutCondition) -> dict[str, str]:
+    """A condition as headers of a body request."""
+    return {name.replace("_", "-"): value for name, value in condition_options(condition).items()}
+
+
+def condition_options(condition: PutCondition) -> dict[str, str]:
+    """A condition as options of an SDK call; `*` is the only value of If-None-Match that a write may carry."""
+    if condition.if_absent:
+        return {"if_none_match": "*"}
+    return {"if_match": condition.if_match} if condition.if_match else {}
+
+
+def checksum_headers(proof: Checksum) -> dict[str, str]:
+    """The headers that let the service check a body."""
+    algorithm, header = _CHECKSUM_HEADERS[proof.algorithm]
+    value = base64.b64encode(bytes.fromhex(proof.value)).decode()
+    return {header: value} | ({"opc-checksum-algorithm": algorithm} if algorithm else {})
+
+
+def checksums(headers: Mapping[str, str]) -> tuple[Checksum, ...]:
+    """The whole-object checksums that a reply vouches for."""
+    found = ((algorithm, headers.get(header)) for algorithm, (_, header) in _CHECKSUM_HEADERS.items())
+    return tuple(proof for algorithm, text in found if (proof := checksum(algorithm, text)))
+
+
+def checksum(algorithm: str, text: str | None) -> Checksum | None:
+    """A checksum of the whole bytes from its base64 form; composites over parts ("...-3") prove nothing of the kind."""
+    if not text or "-" in text:
+        return None
+    try:
+        return Checksum(algorithm, base64.b64decode(text, validate=True).hex())
+    except binascii.Error:
+        return None
+
+
+def metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    """User metadata of a reply, keys without their prefix."""
+    return {name[len(META) :].lower(): value for name, value in headers.items() if name.lower().startswith(META)}
+
+
+def metadata_headers(values: Mapping[str, str]) -> dict[str, str]:
+    """User metadata for a request; a multipart upload carries the same keys, prefix included, in its body."""
+    return {META + key: value for key, value in values.items()}
+
+
+def http_date(text: str | None) -> datetime | None:
+    """A time as headers write it; None if there is none or it cannot be read."""
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
