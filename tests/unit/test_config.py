@@ -111,6 +111,12 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
     assert not retry.jitter
     assert not config.network_monitor
     assert config.oci.connection.read_timeout == 120
+    shown = {line.key: line.value for line in config.shown}
+    assert (shown["transfer.part_size"], shown["retry.initial_delay"], shown["network.monitor"]) == (
+        "64M",
+        "500ms",
+        "false",
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,6 +139,8 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
         ("oci:\n  bucket: {a: b}\n", "hypersdk.yaml:2 oci.bucket: expected one value"),
         ("oci:\n  tags: a\n", "hypersdk.yaml:2 oci.tags: not tags"),
         ("transfer:\n  part_size: 1,5G\n", "hypersdk.yaml:2 transfer.part_size: not a size"),
+        ("oci:\n  endpoint: http://[::1]:80\n", "hypersdk.yaml:2 oci.endpoint: the SDK takes no IPv6 address"),
+        ("transfer:\n  part_size: 1K\n", "hypersdk.yaml:2 transfer.part_size: 1024 bytes is not between"),
         ("transfer:\n  parallel: 0\n", "hypersdk.yaml:2 transfer.parallel: '0' is not a whole number of at least 1"),
         ("retry:\n  multiplier: nan\n", "hypersdk.yaml:2 retry.multiplier: 'nan' is not a number"),
         ("oci:\n\tregion: x\n", "hypersdk.yaml:2: not YAML"),
@@ -328,3 +336,19 @@ def test_the_example_names_every_key(house: House) -> None:
     told = dict(re.findall(r"(?m)^ *#?(\w+): (.+)$", text))
     defaults = {key.name: key.default for key in KEYS.values() if key.default is not None}
     assert {name: told[name] for name in defaults} == defaults | {"enabled": "true", "profile": "PROD"}
+
+
+def test_a_current_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deleted current directory is one clear line, not a traceback."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(errors.ConfigError, match="the current directory is gone"):
+        load_config({}, {}, home=tmp_path)
+
+
+def test_a_flag_without_value_says_nothing(house: House) -> None:
+    """None from a library caller means: not given."""
+    house.environ["OCI_CLI_REGION"] = "uk-london-1"
+    assert house.load(region=None).oci.region == "uk-london-1"

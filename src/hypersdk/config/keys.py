@@ -86,6 +86,8 @@ def endpoint(text: Text) -> str:
         good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
         good = False
+    if good and ":" in (parts.hostname or ""):
+        raise ValueError("the SDK takes no IPv6 address as an endpoint; give it a name, in /etc/hosts for example")
     if not good or parts.username is not None or parts.query or parts.fragment:
         # The text is not repeated: it may hold a password.
         raise ValueError("not an endpoint (expected http://HOST[:PORT] or https://HOST[:PORT], nothing else in it)")

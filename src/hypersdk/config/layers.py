@@ -65,6 +65,8 @@ def flag_layer(flags: Mapping[str, object], place: Place) -> Layer:
     layer: dict[str, Given] = {}
     bare = {key.name: key for key in KEYS.values()}
     for name, value in flags.items():
+        if value is None:
+            continue
         key = KEYS.get(name) or bare.get(name)
         if key is None:
             raise errors.ConfigError(f"no setting {name!r}", hint=suggest(name, bare))

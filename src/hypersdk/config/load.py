@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hypersdk import errors
 from hypersdk.config import oci
 from hypersdk.config.gather import Gathered, gather
 from hypersdk.config.keys import KEYS
@@ -72,29 +73,47 @@ def load_config(
         ConfigError: unknown key or profile, unusable value, unreadable file; names file, line and key.
     """
     environ = os.environ if environ is None else environ
-    place = Place(Path(cwd or Path.cwd()).absolute(), Path(home or environ.get("HOME") or Path.home()))
+    place = Place(Path(cwd).absolute() if cwd else _cwd(), Path(home or environ.get("HOME") or Path.home()))
     gathered = gather(flags or {}, environ, place)
     merged = Merged(gathered.layers, place)
     settings = oci.settings(merged, gathered, environ)
     state, state_source = _state(environ, place)
     sources = merged.sources() | {f"oci.{key}": source for key, source in settings.sources.items()}
     sources["state"] = state_source
-    return Config(
-        oci=settings,
-        transfer=TransferOptions(merged.integer("transfer.part_size"), merged.integer("transfer.parallel")),
-        retry=RetryPolicy(
+    try:
+        transfer = TransferOptions(merged.integer("transfer.part_size"), merged.integer("transfer.parallel"))
+        retry = RetryPolicy(
             max_attempts=merged.integer("retry.max_attempts"),
             initial_delay=merged.number("retry.initial_delay"),
             max_delay=merged.number("retry.max_delay"),
             multiplier=merged.number("retry.multiplier"),
             jitter=bool(merged.value("retry.jitter")),
-        ),
+        )
+    except errors.ConfigError as error:
+        raise _located(error, sources) from error
+    return Config(
+        oci=settings,
+        transfer=transfer,
+        retry=retry,
         network_monitor=bool(merged.value("network.monitor")),
         state=state,
         sources=sources,
         warnings=gathered.warnings,
         shown=_shown(merged, settings, gathered, sources, state),
     )
+
+
+def _cwd() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise errors.ConfigError("the current directory is gone", hint="cd to one that exists") from error
+
+
+def _located(error: errors.ConfigError, sources: Mapping[str, str]) -> errors.ConfigError:
+    """The refusal of a room that knows the key ("transfer.part_size: ..."), with the place where its value stands."""
+    dotted, _, rest = error.message.partition(": ")
+    return errors.ConfigError(f"{sources[dotted]}: {rest}", hint=error.hint) if dotted in sources else error
 
 
 def _state(environ: Mapping[str, str], place: Place) -> tuple[str, str]:
@@ -111,7 +130,7 @@ def _state(environ: Mapping[str, str], place: Place) -> tuple[str, str]:
 def _shown(
     merged: Merged, settings: OciSettings, gathered: Gathered, sources: Mapping[str, str], state: str
 ) -> tuple[Shown, ...]:
-    effective = {dotted: merged.value(dotted) for dotted in KEYS}
+    effective = {dotted: merged.written(dotted) for dotted in KEYS}
     effective |= oci.effective(settings, gathered)
     lines = [Shown(dotted, _text(value), sources.get(dotted, "")) for dotted, value in effective.items()]
     # A store's URL may hold a password.

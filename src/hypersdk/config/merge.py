@@ -54,6 +54,17 @@ class Merged:
             raise errors.ConfigError(f"{given.source}: {error}") from error
         return str(self._place.absolute(str(value), given.base)) if key.path else value
 
+    def written(self, dotted: str) -> object:
+        """The value of a key for people: sizes and durations as somebody wrote them ("16MiB", "2s").
+
+        Raises:
+            ConfigError: the text cannot be read.
+        """
+        value, given = self.value(dotted), self.given(dotted)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        return given.text if given else KEYS[dotted].default
+
     def text(self, dotted: str) -> str | None:
         """The value of a key whose values are texts."""
         value = self.value(dotted)
