@@ -144,7 +144,11 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A custom image. `size` is the provisioned boot size in bytes (OCI: sizeInMBs), None while unknown."""
+    """A custom image.
+
+    `size` is the provisioned boot size in bytes (OCI: sizeInMBs), None while unknown. `create_image_allowed` speaks of
+    instances launched from it; the instance itself does not say.
+    """
 
     id: str
     name: str
@@ -158,6 +162,7 @@ class Image:
     tags: Mapping[str, str] = field(default_factory=dict)
     time_created: datetime | None = None
     etag: str | None = None
+    create_image_allowed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
