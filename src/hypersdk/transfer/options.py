@@ -44,3 +44,6 @@ class TransferOptions:
             )
         if not 1 <= self.parallel <= MAX_PARALLEL:
             raise errors.ConfigError(f"transfer.parallel: {self.parallel} is not between 1 and {MAX_PARALLEL}")
+
+
+DEFAULTS = TransferOptions()

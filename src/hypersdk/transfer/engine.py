@@ -1,0 +1,311 @@
+"""Ranged reads of one object: into a partial file, or only to prove what is there.
+
+Rules of this file: every range is pinned by the object's etag, a changed object ends the transfer; bytes go from the
+wire into a reused buffer of 1 MiB, its CRC32C is taken while it is warm, then it is written; a part counts when its
+last byte was written and its CRC is in the journal; memory is bounded by the parts in flight. No file is named here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from hypersdk import errors, events
+from hypersdk.model import ByteRange, Checksum, ObjectInfo
+from hypersdk.retry import Retrier
+from hypersdk.storage.local import file_errors
+from hypersdk.storage.protocol import LocalRange, Store
+from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
+from hypersdk.transfer.journal import Identity
+from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
+from hypersdk.transfer.partial import Partial, SealedPartial
+from hypersdk.transfer.parts import PartLoop
+from hypersdk.transfer.ranges import gaps, split
+from hypersdk.wire.loop import Wire
+from hypersdk.wire.request import Reply
+
+BUFFER = MIB
+
+Advanced = Callable[[int, int], None]
+"""(bytes done, bytes in all); never goes back."""
+
+
+def unwatched(_done: int, _total: int) -> None:
+    """Watch nothing."""
+
+
+def download(
+    store: Store,
+    info: ObjectInfo,
+    destination: str,
+    *,
+    wire: Wire,
+    retrier: Retrier,
+    options: TransferOptions = DEFAULTS,
+    advanced: Advanced = unwatched,
+) -> SealedPartial:
+    """Fetch an object into the partial file of its destination; what earlier runs fetched is kept.
+
+    Args:
+        store: where the object is.
+        info: the object, pinned by its etag.
+        destination: final path; its directory must exist. Nothing appears there, see `publish`.
+        wire: moves the bytes.
+        retrier: policy, waiter, network monitor and refresh of the run.
+        options: how it is cut.
+        advanced: told how many bytes are done.
+
+    Raises:
+        ObjectChanged: the object is no longer the one of `info`.
+        VerificationError: the bytes differ from the service's own checksum; they are forgotten.
+        DiskFull: no room; finished parts are kept.
+        Stopped: asked to stop; finished parts are kept.
+        HypersdkError: a part failed for good; finished parts are kept.
+    """
+    identity = Identity.of(info)
+    with Partial(destination) as partial:
+        waiter = retrier.waiter
+        partial.resume(identity, lambda _: waiter.tick())
+        if not info.etag:
+            partial.reset(identity)  # nothing says that what we have is of this object
+        progress = Progress(info.size, sum(each.length for each in partial.verified), advanced, waiter.report)
+        fetch = _Fetch(store, info, place=_FilePlace(partial), known=partial.verified, progress=progress)
+        fetch.run(wire, retrier, options)
+        sealed = partial.seal()
+        try:
+            agree(sealed.checksums, info.checksums)
+        except errors.VerificationError as error:
+            partial.reset(identity)
+            raise _bad_bytes(info, error) from error
+    return sealed
+
+
+def verify_object(
+    store: Store,
+    info: ObjectInfo,
+    *,
+    wire: Wire,
+    retrier: Retrier,
+    options: TransferOptions = DEFAULTS,
+    expected: tuple[Checksum, ...] = (),
+    advanced: Advanced = unwatched,
+) -> tuple[Checksum, ...]:
+    """Read an object whole without keeping it.
+
+    Args:
+        store: where the object is.
+        info: the object, pinned by its etag.
+        wire: moves the bytes.
+        retrier: policy, waiter, network monitor and refresh of the run.
+        options: how it is cut.
+        expected: checksums that its bytes must have, besides those that the service itself vouches for.
+        advanced: told how many bytes are done.
+
+    Returns:
+        The checksums of its bytes as read.
+
+    Raises:
+        VerificationError: its bytes are not what they must be.
+        ObjectChanged: the object is no longer the one of `info`.
+    """
+    known: dict[ByteRange, int] = {}
+    progress = Progress(info.size, 0, advanced, retrier.waiter.report)
+    _Fetch(store, info, place=_NoPlace(known), known=known, progress=progress).run(wire, retrier, options)
+    found = (as_checksum(crc32c_of_parts(known.items(), info.size)),)
+    try:
+        agree(found, info.checksums)
+        agree(found, expected)
+    except errors.VerificationError as error:
+        raise _bad_bytes(info, error) from error
+    return found
+
+
+class Progress:
+    """Turns counters into calls that never go back.
+
+    Args:
+        total: bytes in all.
+        before: bytes done by earlier runs.
+        advanced: told how many bytes are done.
+        report: told of bytes moved.
+    """
+
+    def __init__(self, total: int, before: int, advanced: Advanced, report: events.Reporter) -> None:
+        self._total = total
+        self._shown = before
+        self._advanced = advanced
+        self._report = report
+        self._wire = 0
+        self._disk = 0
+        advanced(before, total)
+
+    def count(self, *, wire: int = 0, disk: int = 0) -> None:
+        """Count bytes that came or went over the wire, or were written to the disk."""
+        self._wire += wire
+        self._disk += disk
+
+    def turn(self, done: int) -> None:
+        """Tell the watchers, if anything is new."""
+        if self._wire or self._disk:
+            self._report(events.Bytes(wire=self._wire, disk=self._disk))
+            self._wire = self._disk = 0
+        if done > self._shown:
+            self._shown = done
+            self._advanced(done, self._total)
+
+
+class _Place(Protocol):
+    """Where the bytes of ranges go."""
+
+    def prepare(self, wanted: ByteRange) -> bool:
+        """Get ready for a range; says whether its zero blocks may be skipped."""
+
+    def write(self, offset: int, view: memoryview, *, skip_zeros: bool) -> int:
+        """Take bytes; says how many were really written."""
+
+    def record(self, done: ByteRange, crc: int) -> None:
+        """Note a whole range."""
+
+
+class _FilePlace:
+    def __init__(self, partial: Partial) -> None:
+        self.prepare = partial.is_hole
+        self.write = partial.write
+        self.record = partial.record
+
+
+class _NoPlace:
+    def __init__(self, known: dict[ByteRange, int]) -> None:
+        self.record = known.__setitem__
+
+    def prepare(self, _wanted: ByteRange) -> bool:
+        return True
+
+    def write(self, _offset: int, _view: memoryview, *, skip_zeros: bool) -> int:
+        del skip_zeros
+        return 0
+
+
+class _Fetch:
+    """What the ranges of one object share.
+
+    Args:
+        store: where the object is.
+        info: the object.
+        place: where its bytes go.
+        known: ranges that are there already.
+        progress: counts.
+    """
+
+    def __init__(
+        self, store: Store, info: ObjectInfo, *, place: _Place, known: dict[ByteRange, int], progress: Progress
+    ) -> None:
+        self.store = store
+        self.info = info
+        self.place = place
+        self.progress = progress
+        self.buffers: list[bytearray] = []
+        self.done = sum(each.length for each in known)
+        self._missing = list(gaps(info.size, known))
+
+    def run(self, wire: Wire, retrier: Retrier, options: TransferOptions) -> None:
+        """Fetch all that is missing."""
+        loop = PartLoop(wire, retrier, f"read {self.info.ref}", options.parallel)
+        wanted = (part for gap in self._missing for part in split(gap, options.part_size))
+        try:
+            loop.run((_RangePart(self, each) for each in wanted), lambda: self.progress.turn(self.done + loop.moving))
+        except errors.PreconditionFailed as error:
+            raise errors.ObjectChanged(
+                f"{self.info.ref} was replaced while it was read",
+                resource=str(self.info.ref),
+                request_id=error.request_id,
+            ) from error
+        self.progress.turn(self.done)
+
+    def record(self, done: ByteRange, crc: int) -> None:
+        """Note a whole range."""
+        self.place.record(done, crc)
+        self.done += done.length
+
+
+class _RangePart:
+    """One range on its way into its place."""
+
+    def __init__(self, fetch: _Fetch, wanted: ByteRange) -> None:
+        self._fetch = fetch
+        self._wanted = wanted
+        self._buffer: bytearray | None = None
+        self._start(skip_zeros=False)
+
+    @property
+    def moved(self) -> int:
+        """Bytes of the present try so far."""
+        return self._written + self._filled
+
+    def begin(self, wire: Wire, token: int) -> bool:
+        """Ask for the range; a local one is copied at once."""
+        self._start(skip_zeros=self._fetch.place.prepare(self._wanted))
+        request = self._fetch.store.range_request(self._fetch.info, self._wanted)
+        if isinstance(request, LocalRange):
+            self._copy(request)
+            return False
+        wire.submit(request, sink=self._take, token=token)
+        return True
+
+    def finish(self, _reply: Reply | None) -> None:
+        """Write the rest and note the range."""
+        self._flush()
+        if self._buffer is not None:
+            self._fetch.buffers.append(self._buffer)
+            self._buffer = None
+        self._fetch.record(self._wanted, self._crc)
+
+    def _start(self, *, skip_zeros: bool) -> None:
+        self._skip_zeros = skip_zeros
+        self._crc = 0
+        self._filled = 0
+        self._written = 0
+
+    def _room(self) -> bytearray:
+        if self._buffer is None:
+            self._buffer = self._fetch.buffers.pop() if self._fetch.buffers else bytearray(BUFFER)
+        return self._buffer
+
+    def _take(self, data: memoryview) -> None:
+        self._fetch.progress.count(wire=len(data))
+        buffer = self._room()
+        while data:
+            count = min(len(data), BUFFER - self._filled)
+            buffer[self._filled : self._filled + count] = data[:count]
+            self._filled += count
+            data = data[count:]
+            if self._filled == BUFFER:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._filled:
+            with memoryview(self._room()) as whole, whole[: self._filled] as view:
+                self._crc = crc32c(view, self._crc)
+                offset = self._wanted.start + self._written
+                self._fetch.progress.count(disk=self._fetch.place.write(offset, view, skip_zeros=self._skip_zeros))
+            self._written += self._filled
+            self._filled = 0
+
+    def _copy(self, local: LocalRange) -> None:
+        with file_errors(local.path):
+            file = os.open(local.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                for piece in split(local.range, BUFFER):
+                    with memoryview(self._room()) as whole, whole[: piece.length] as view:
+                        self._filled = os.preadv(file, [view], piece.start)
+                    if self._filled != piece.length:
+                        raise errors.ObjectChanged(f"{local.path} became shorter", resource=local.path)
+                    self._flush()
+            finally:
+                os.close(file)
+        self.finish(None)
+
+
+def _bad_bytes(info: ObjectInfo, error: errors.VerificationError) -> errors.VerificationError:
+    return errors.VerificationError(f"{info.ref}: {error.message}", resource=str(info.ref))

@@ -1,0 +1,270 @@
+"""The file that a download fills, with its journal; two short-named siblings of the final name.
+
+Rules of this file:
+- Names are fixed and short (`.hx-<12 hex of the final name>`), so that a final name of 255 bytes works; links are not
+  followed; one process at a time (flock). Modes are 0666 & ~umask, so that the result has them too.
+- Without a journal that names exactly this object, what is in the partial file counts for nothing.
+- Zero blocks are not written where the file has a hole already; anywhere else they are.
+- A file that has two names is a published one: it is never written to.
+- No room left is `DiskFull`, and what is finished stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from hypersdk import errors
+from hypersdk.model import ByteRange, Checksum
+from hypersdk.storage import local
+from hypersdk.transfer.checksums import as_checksum, crc32c, crc32c_of_parts
+from hypersdk.transfer.journal import Identity, Journal, current_boot_id
+from hypersdk.transfer.ranges import split
+
+ZERO_BLOCK = 64 * 1024
+READ_BACK = 1024 * 1024
+
+_ZEROS = bytes(ZERO_BLOCK)
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPartial:
+    """A whole download that is on the disk but has no final name yet; `publish` gives it one.
+
+    Attributes:
+        path: the partial file.
+        size: bytes.
+        checksums: of the bytes as received.
+    """
+
+    path: str
+    size: int
+    checksums: tuple[Checksum, ...]
+
+
+def partial_name(name: str) -> str:
+    """Name of the partial file for a final name, in the same directory."""
+    return _own_name(name, "partial")
+
+
+def journal_name(name: str) -> str:
+    """Name of the journal for a final name, in the same directory."""
+    return _own_name(name, "journal")
+
+
+def discard(destination: str) -> None:
+    """Delete partial file and journal of a destination; absent is fine.
+
+    Raises:
+        FileError: they cannot be deleted.
+    """
+    directory, name = os.path.split(destination)
+    with suppress(errors.NotFoundError), local.file_errors(destination), local.directory(directory) as handle:
+        for own in (partial_name(name), journal_name(name)):
+            with suppress(FileNotFoundError):
+                os.unlink(own, dir_fd=handle)
+
+
+def data_runs(view: memoryview, block: int = ZERO_BLOCK) -> Iterator[tuple[int, int]]:
+    """Start and stop of the runs of blocks that are not all zero. Pure."""
+    start = None
+    for offset in range(0, len(view), block):
+        if _ZEROS.startswith(view[offset : offset + block]):
+            if start is not None:
+                yield start, offset
+                start = None
+        elif start is None:
+            start = offset
+    if start is not None:
+        yield start, len(view)
+
+
+class Partial:
+    """An open partial file with its journal, locked against other processes.
+
+    Args:
+        destination: final path; its directory must exist.
+
+    Raises:
+        FileError: it cannot be opened, is a link, or another process writes it.
+    """
+
+    def __init__(self, destination: str) -> None:
+        self._directory, self._name = os.path.split(destination)
+        self.path = str(Path(self._directory, partial_name(self._name)))
+        self.verified: dict[ByteRange, int] = {}
+        self._size = 0
+        with ExitStack() as stack, local.file_errors(self.path):
+            self._handle = stack.enter_context(local.directory(self._directory))
+            self._file = self._open_locked(stack)
+            journal = os.open(journal_name(self._name), _OPEN | os.O_APPEND, 0o666, dir_fd=self._handle)
+            stack.callback(os.close, journal)
+            self._journal = Journal(journal)
+            self._stack = stack.pop_all()
+
+    def resume(self, identity: Identity, tick: Callable[[int], None] | None = None) -> None:
+        """Take over what earlier runs finished of exactly this object; otherwise start anew.
+
+        Args:
+            identity: the object.
+            tick: called with the bytes read back so far, when a reading-back is needed.
+
+        Raises:
+            DiskFull: the file system has no room for a file of this size.
+            FileError: the file system refuses otherwise.
+        """
+        with local.file_errors(self.path):
+            contents = self._journal.load()
+            facts = os.fstat(self._file)
+            place, boot_id = (facts.st_dev, facts.st_ino), current_boot_id()
+            self._size = identity.size
+            if contents is None or contents.identity != identity or facts.st_size != identity.size:
+                self._begin(identity, boot_id, place)
+                return
+            self.verified = dict(contents.ranges)
+            if not contents.trusted(boot_id, place):
+                bad = [known for known, done in self._read_back(tick) if not done]
+                for known in bad:
+                    del self.verified[known]
+                self._journal.readmit(bad, boot_id, place)
+
+    def reset(self, identity: Identity) -> None:
+        """Forget all bytes: they were proven bad."""
+        with local.file_errors(self.path):
+            facts = os.fstat(self._file)
+            self._begin(identity, current_boot_id(), (facts.st_dev, facts.st_ino))
+
+    def is_hole(self, place: ByteRange) -> bool:
+        """Whether nothing was ever written there, so that zeros need not be."""
+        try:
+            return os.lseek(self._file, place.start, os.SEEK_DATA) >= place.stop
+        except OSError as error:
+            return error.errno == errno.ENXIO  # no data from there to the end; else the file system cannot tell
+
+    def write(self, offset: int, view: memoryview, *, skip_zeros: bool) -> int:
+        """Write bytes at an offset.
+
+        Args:
+            offset: where.
+            view: what.
+            skip_zeros: leave zero blocks as they are; only right where `is_hole`.
+
+        Returns:
+            Bytes really written.
+
+        Raises:
+            DiskFull: no room, quota, or file size limit.
+            FileError: the file system refuses otherwise.
+        """
+        written = 0
+        with local.file_errors(self.path):
+            for start, stop in data_runs(view) if skip_zeros else [(0, len(view))]:
+                done = start
+                while done < stop:
+                    done += os.pwrite(self._file, view[done:stop], offset + done)
+                written += stop - start
+        return written
+
+    def record(self, done: ByteRange, crc: int) -> None:
+        """Note a range whose bytes are all written."""
+        with local.file_errors(self.path):
+            self._journal.record(done, crc)
+        self.verified[done] = crc
+
+    def seal(self) -> SealedPartial:
+        """Sync a whole file and say so in the journal.
+
+        Raises:
+            FileError: the disk did not take the data.
+        """
+        whole = crc32c_of_parts(self.verified.items(), self._size)
+        self.sync()
+        return SealedPartial(self.path, self._size, (as_checksum(whole),))
+
+    def sync(self) -> None:
+        """Sync what is there, so that a later run need not read it back.
+
+        Raises:
+            FileError: the disk did not take the data.
+        """
+        with local.file_errors(self.path):
+            try:
+                os.fdatasync(self._file)
+            except OSError:
+                self._journal.distrust()
+                raise
+            self._journal.seal()
+
+    def close(self) -> None:
+        """Close and unlock; the files stay."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open_locked(self, stack: ExitStack) -> int:
+        name = partial_name(self._name)
+        while True:
+            file = os.open(name, _OPEN, 0o666, dir_fd=self._handle)
+            with ExitStack() as opened:
+                opened.callback(os.close, file)
+                self._lock(file)
+                facts = os.fstat(file)
+                if facts.st_nlink == 1:
+                    stack.push(opened.pop_all())
+                    return file
+                # 0: another process published it before we had the lock. 2: one died while publishing it.
+                if facts.st_nlink > 1:
+                    os.unlink(name, dir_fd=self._handle)
+
+    def _lock(self, file: int) -> None:
+        import fcntl  # Unix only; commands that download nothing do without
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise errors.FileError(
+                f"another process is writing {self.path}",
+                resource=self.path,
+                hint="wait for it, or stop it; two processes never write one file",
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+    def _begin(self, identity: Identity, boot_id: str, place: tuple[int, int]) -> None:
+        self.verified = {}
+        self._size = identity.size
+        # The journal goes first: in no moment does it promise bytes that are no longer there.
+        self._journal.begin(identity, boot_id, place)
+        os.ftruncate(self._file, 0)
+        os.ftruncate(self._file, identity.size)
+        os.fsync(self._handle)
+
+    def _read_back(self, tick: Callable[[int], None] | None) -> Iterator[tuple[ByteRange, bool]]:
+        buffer, done = bytearray(READ_BACK), 0
+        for known, expected in self.verified.items():
+            crc = 0
+            for piece in split(known, READ_BACK):
+                view = memoryview(buffer)[: piece.length]
+                count = os.preadv(self._file, [view], piece.start)
+                crc = crc32c(view[:count], crc)
+                done += piece.length
+                if tick:
+                    tick(done)
+            yield known, crc == expected
+
+
+def _own_name(name: str, kind: str) -> str:
+    return f".hx-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}.{kind}"

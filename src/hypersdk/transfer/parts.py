@@ -1,0 +1,195 @@
+"""Many parts over one wire: what is in flight, what waits for its next try, what ends the transfer.
+
+Rules of this file:
+- One loop in the caller's thread; a part that waits for its next try holds up no other part, but keeps its place: so
+  memory stays bounded, and a service that asks to slow down is not sent more.
+- Attempts are counted per part under the run's policy. While the network is down nothing is submitted and no attempt is
+  spent; what is still in flight is served meanwhile, and its bytes prove that the network is up.
+- A 401 refreshes the credentials once; it ends the transfer if no request succeeded since the last refresh.
+- The stop flag and the hooks are looked at in every turn; whatever ends the loop, nothing stays in flight.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from hypersdk import errors
+from hypersdk.retry import Retrier
+from hypersdk.wire.loop import Completion, Wire
+from hypersdk.wire.request import Reply
+
+TURN = 0.25
+"""Longest time in seconds between two looks at stop flag and hooks while bytes flow."""
+
+
+class Part(Protocol):
+    """One range or part on its way."""
+
+    def begin(self, wire: Wire, token: int) -> bool:
+        """Begin a try from the start.
+
+        Returns:
+            True = one request was submitted under this token; False = the part moved without the wire and is done.
+        """
+
+    def finish(self, reply: Reply) -> None:
+        """The request was answered well: the whole part moved."""
+
+    @property
+    def moved(self) -> int:
+        """Bytes of the present try so far."""
+
+
+@dataclass(slots=True)
+class _Try:
+    part: Part
+    spent: int = 0
+    credentials: int = 0
+
+
+class PartLoop:
+    """Runs parts to their end.
+
+    Args:
+        wire: moves the bytes; used by this loop alone while it runs.
+        retrier: policy, waiter, network monitor and refresh of the run.
+        what: the transfer for people, shown while waiting ("download oci://...").
+        parallel: most requests in flight.
+    """
+
+    def __init__(self, wire: Wire, retrier: Retrier, what: str, parallel: int) -> None:
+        self._wire = wire
+        self._retrier = retrier
+        self._what = what
+        self._parallel = parallel
+        self._flying: dict[int, _Try] = {}
+        self._waiting: list[tuple[float, int, _Try]] = []  # heap by time of the next try
+        self._numbers = itertools.count()
+        self._credentials = 0
+        self._refreshed_in_vain = False
+        self._next_tick = 0.0
+        self._last_error = ""
+
+    @property
+    def moving(self) -> int:
+        """Bytes of parts that are in flight."""
+        return sum(each.part.moved for each in self._flying.values())
+
+    def run(self, parts: Iterator[Part], turn: Callable[[], None]) -> None:
+        """Move all parts.
+
+        Args:
+            parts: made one by one, when a connection is free for them.
+            turn: called in every turn (progress).
+
+        Raises:
+            HypersdkError: a part failed for good; finished parts have been told so before.
+            Stopped: somebody asked to stop.
+        """
+        try:
+            while self._fill(parts):
+                self._tick()
+                if self._flying:
+                    self._serve(self._wire.completed(self._patience()))
+                elif self._waiting:
+                    self._pause()
+                turn()
+                if self._retrier.monitor.down_since is not None:
+                    self._wait_for_network()
+        finally:
+            for token in self._flying:
+                self._wire.abandon(token)
+            self._flying.clear()
+
+    def _fill(self, parts: Iterator[Part]) -> bool:
+        """Submit what may be submitted; False when nothing is left to do."""
+        while len(self._flying) < self._parallel:
+            this = self._due()
+            if this is None and len(self._flying) + len(self._waiting) < self._parallel:
+                this = next((_Try(part) for part in parts), None)
+            if this is None:
+                break
+            this.credentials, token = self._credentials, next(self._numbers)
+            if not this.part.begin(self._wire, token):
+                return True  # a turn for each part that moves without the wire
+            self._flying[token] = this
+        return bool(self._flying or self._waiting)
+
+    def _due(self) -> _Try | None:
+        if self._waiting and self._waiting[0][0] <= self._retrier.waiter.clock():
+            return heapq.heappop(self._waiting)[2]
+        return None
+
+    def _patience(self) -> float:
+        if not self._waiting or len(self._flying) >= self._parallel:
+            return TURN
+        return max(0.0, min(TURN, self._waiting[0][0] - self._retrier.waiter.clock()))
+
+    def _pause(self) -> None:
+        seconds = self._waiting[0][0] - self._retrier.waiter.clock()
+        if seconds > 0:
+            self._retrier.waiter.pause(seconds, f"{self._what}: {self._last_error}")
+
+    def _tick(self) -> None:
+        waiter = self._retrier.waiter
+        waiter.stop.check()
+        if (now := waiter.clock()) >= self._next_tick:
+            self._next_tick = now + TURN
+            waiter.tick()
+
+    def _serve(self, completions: list[Completion]) -> None:
+        for completion in completions:
+            assert isinstance(completion.token, int)
+            this = self._flying.pop(completion.token)
+            if completion.reply is not None:
+                self._refreshed_in_vain = False
+                this.part.finish(completion.reply)
+            else:
+                assert completion.error is not None
+                self._lost(this, completion.error)
+
+    def _lost(self, this: _Try, error: errors.HypersdkError) -> None:
+        if isinstance(error, errors.NotAuthenticated):
+            self._refresh(error, this.credentials)
+            self._again(this, 0.0)
+            return
+        monitor = self._retrier.monitor
+        if isinstance(error, errors.NetworkError) and (monitor.down_since is not None or monitor.failed()):
+            self._again(this, 0.0)
+            return
+        this.spent += 1
+        delay = self._retrier.policy.next_delay(error, this.spent, self._retrier.random)
+        if delay is None:
+            raise error
+        self._last_error = error.message
+        self._again(this, delay)
+
+    def _again(self, this: _Try, delay: float) -> None:
+        heapq.heappush(self._waiting, (self._retrier.waiter.clock() + delay, next(self._numbers), this))
+
+    def _refresh(self, error: errors.NotAuthenticated, signed_with: int) -> None:
+        if signed_with < self._credentials:
+            return  # signed before a refresh that another part's 401 has caused
+        refresh = self._retrier.refresh
+        if self._refreshed_in_vain or refresh is None or not refresh():
+            raise error
+        self._credentials += 1
+        self._refreshed_in_vain = True
+
+    def _wait_for_network(self) -> None:
+        def serve() -> None:
+            before = self.moving
+            self._serve(self._wire.completed(0))
+            if self.moving > before:
+                self._retrier.monitor.heard()
+
+        waiter = self._retrier.waiter
+        waiter.hooks.append(serve)
+        try:
+            self._retrier.monitor.wait_until_up(waiter)
+        finally:
+            waiter.hooks.remove(serve)
