@@ -236,3 +236,10 @@ def test_names_that_are_dots_reach_the_service(store: OciStore, bound: Bound, na
     assert store.head(info.ref).size == 4
     store.delete(info.ref)
     assert bound.names() == []
+
+
+def test_a_bucket_is_not_an_object(store: OciStore, bound: Bound) -> None:
+    """A verb that needs an object says so when the address names none, without asking the service."""
+    for act in (store.head, store.delete, store.exists):
+        with pytest.raises(errors.UsageError, match="names no object"):
+            act(bound.place)

@@ -75,7 +75,7 @@ class OciStore:
             headers = self._head_listed(ref)
         return ObjectInfo(
             ref,
-            int(headers["content-length"]),
+            _size(ref, headers),
             headers.get("etag", ""),
             oci_headers.checksums(headers),
             oci_headers.metadata(headers),
@@ -102,6 +102,8 @@ class OciStore:
             options["delimiter"] = "/"
         last = ""
         for page in self._pages("list objects", ref, "list_objects", "start", fields=_LIST_FIELDS, **options):
+            if page.data.objects is None:
+                raise errors.ReplyRefused(f"list objects: {ref}: a page without objects", resource=str(ref))
             entries = [_listed(ref, found) for found in page.data.objects]
             for prefix in page.data.prefixes or ():
                 # A page may begin in the middle of a "directory" that the page before has told already.
@@ -141,12 +143,11 @@ class OciStore:
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
         """Give exactly the object of this etag another name in its bucket; AlreadyExists if that is taken."""
-        details = self._models.RenameObjectDetails(
-            source_name=source.ref.name,
-            new_name=new_name,
-            src_obj_if_match_e_tag=source.etag or None,
-            new_obj_if_none_match_e_tag="*" if if_absent else None,
-        )
+        details = {"sourceName": source.ref.name, "newName": new_name}
+        if source.etag:
+            details["srcObjIfMatchETag"] = source.etag
+        if if_absent:
+            details["newObjIfNoneMatchETag"] = "*"
         target = replace(source.ref, name=new_name, version=None)
         response = self._bucket(f"rename object to {target}", source.ref, "rename_object", details)
         headers = response.headers
@@ -166,11 +167,9 @@ class OciStore:
 
     def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload whose parts and whole the service checks by CRC32C."""
-        details = self._models.CreateMultipartUploadDetails(
-            object=ref.name,
-            content_type=options.content_type,
-            metadata=oci_headers.metadata_headers(options.metadata) or None,
-        )
+        details: dict[str, Any] = {"object": ref.name, "metadata": oci_headers.metadata_headers(options.metadata)}
+        if options.content_type:
+            details["contentType"] = options.content_type
         condition = oci_headers.condition_options(options.condition)
         response = self._bucket(
             "begin upload", ref, "create_multipart_upload", details, opc_checksum_algorithm="CRC32C", **condition
@@ -203,10 +202,7 @@ class OciStore:
     def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
         """Make the object of these parts, in the order of their numbers; uploaded parts left out are dropped."""
         ordered = sorted(parts, key=lambda part: part.number)
-        one = self._models.CommitMultipartUploadPartDetails
-        details = self._models.CommitMultipartUploadDetails(
-            parts_to_commit=[one(part_num=part.number, etag=part.etag) for part in ordered]
-        )
+        details = {"partsToCommit": [{"partNum": part.number, "etag": part.etag} for part in ordered]}
         options = oci_headers.condition_options(condition)
         names = (upload.upload_id, details)
         headers = self._object("commit upload", upload.ref, "commit_multipart_upload", *names, **options).headers
@@ -243,9 +239,7 @@ class OciStore:
         self, ref: ObjectRef, *, name: str, expires: datetime, access: str = "ObjectWrite"
     ) -> PreAuthenticated:
         """Make a link for exactly this object; its `url` is never shown again."""
-        details = self._models.CreatePreauthenticatedRequestDetails(
-            name=name, object_name=ref.name, access_type=access, time_expires=expires
-        )
+        details = {"name": name, "objectName": ref.name, "accessType": access, "timeExpires": expires}
         made = self._bucket("make link to object", ref, "create_preauthenticated_request", details).data
         # The service may hand out a dedicated host; an endpoint that the user gave stands before all hosts.
         own = made.full_path if not self._session.connection.endpoint else None
@@ -264,17 +258,14 @@ class OciStore:
             lambda: self._bucket("withdraw link", ref, "delete_preauthenticated_request", link_id),
         )
 
-    @property
-    def _models(self) -> Any:
-        from oci.object_storage import models
-
-        return models
-
     def _bucket(self, what: str, ref: ObjectRef, operation: str, *arguments: Any, **options: Any) -> Any:
         function = getattr(self._session.client("ObjectStorageClient"), operation)
         return sdk_call(what, str(ref), lambda: function(ref.namespace, ref.bucket, *arguments, **options))
 
     def _object(self, what: str, ref: ObjectRef, operation: str, *arguments: Any, **options: Any) -> Any:
+        if not ref.name.strip():
+            # The SDK refuses such names with a ValueError before it asks anybody.
+            raise errors.UsageError(f"{what}: this names no object: {str(ref)!r}", resource=str(ref))
         return self._bucket(what, ref, operation, ref.name, *arguments, **options)
 
     def _pages(
@@ -364,6 +355,13 @@ def _absent_is_fine(code: str, function: Callable[[], object]) -> None:
         # Only the thing itself may be absent: a bucket that we cannot see proves nothing about what is in it.
         if error.service_code != code:
             raise
+
+
+def _size(ref: ObjectRef, headers: Mapping[str, str]) -> int:
+    text = headers.get("content-length", "")
+    if not text.isdecimal():
+        raise errors.ReplyRefused(f"look at object: {ref}: a reply without a size", resource=str(ref))
+    return int(text)
 
 
 def _listed(ref: ObjectRef, found: Any) -> ObjectInfo:
