@@ -276,7 +276,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A local file in a disk format. Sizes in bytes; `format` is qcow2, vmdk, vhd, vdi or raw."""
+    """A local file in a disk format. Sizes in bytes; `format` is qcow2, vmdk, vhd, vdi, oci or raw."""
 
     path: str
     format: str

@@ -1,9 +1,11 @@
 """The parsers on real images, damaged ones and hostile ones, all in memory: no file, no qemu program decides here."""
 
+import io
 import itertools
 import re
 import struct
 import subprocess
+import tarfile
 import zlib
 
 import pytest
@@ -50,6 +52,8 @@ def image(tmp_path_factory):
     made = {"raw": guest_bytes()}
 
     def make(kind):
+        if kind == "oci":
+            made[kind] = packed(METADATA, ("output.QCOW2", make("qcow2")))
         if kind not in made:
             target = folder / f"{kind}.img"
             subprocess.run(
@@ -482,6 +486,92 @@ def test_an_unknown_format_is_a_usage_error():
         look(b"x" * 512, "vhdx")
 
 
+# --- OCI's own format
+
+
+def packed(*members, form=tarfile.PAX_FORMAT):
+    """A tar of (name, bytes) or of ready TarInfo objects."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+        for each in members:
+            if isinstance(each, tarfile.TarInfo):
+                tar.addfile(each)
+                continue
+            info = tarfile.TarInfo(each[0])
+            info.size = len(each[1])
+            tar.addfile(info, io.BytesIO(each[1]))
+    return out.getvalue()
+
+
+METADATA = ("image_metadata.json", b'{"version": 2}')
+
+
+def special(kind):
+    """A tar member that is no regular file."""
+    info = tarfile.TarInfo("odd")
+    info.type, info.linkname = kind, "/etc/passwd"
+    return info
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_an_oci_image_gives_the_guests_bytes(image, form):
+    """Every dialect of tar is read, with the disk's place in it and the guest's bytes; long names do not matter."""
+    name = "output.QCOW2" if form == tarfile.USTAR_FORMAT else "x" * 150 + "\u00e4.QCOW2"
+    data = packed(METADATA, (name, image("qcow2")), form=form)
+    structure = look(data, "oci")
+    assert read_back(structure, data) == guest_bytes()
+    assert data[structure.inner.offset :][: structure.inner.size] == image("qcow2")
+
+
+def test_a_size_in_an_extended_header_counts(image):
+    """Members of 8 GiB and more carry their size in a pax record; it is believed, and must be inside the file."""
+    data = packed(METADATA, ("output.QCOW2", image("qcow2")))
+    info = tarfile.TarInfo("output.QCOW2")
+    record = packed(METADATA)[:1024] + info.create_pax_header({**info.get_info(), "size": 9 << 30}, "utf-8")
+    refused(record + image("qcow2") + bytes(1024), "oci", "ends beyond")
+    sized = f"{len(image('qcow2'))}"
+    record = packed(METADATA)[:1024] + info._create_pax_generic_header({"size": sized}, tarfile.XHDTYPE, "utf-8")
+    assert look(record + info.tobuf() + image("qcow2") + bytes(1024), "oci").virtual_size == DISK_SIZE
+    assert look(data, "oci").virtual_size == DISK_SIZE
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([METADATA], "0 QCOW2 disks"),
+        (["disk"], "without image_metadata.json"),
+        ([METADATA, METADATA, "disk"], "two image_metadata.json"),
+        ([METADATA, "disk", "disk"], "2 QCOW2 disks"),
+        ([("image_metadata.json", b"[]"), "disk"], "no JSON object"),
+        ([("image_metadata.json", b"[" * 100_000), "disk"], "no JSON object"),
+        ([("image_metadata.json", b" " * 2_000_000), "disk"], "of 2000000 bytes"),
+        ([METADATA, "disk", ("../../etc/cron.d/x", b"x")], "outside the archive"),
+        ([METADATA, "disk", ("/etc/cron.d/x", b"x")], "outside the archive"),
+        ([METADATA, "disk", special(tarfile.SYMTYPE)], "no regular file"),
+        ([METADATA, "disk", special(tarfile.LNKTYPE)], "no regular file"),
+        ([METADATA, "disk", special(tarfile.FIFOTYPE)], "no regular file"),
+        ([METADATA, "disk", special(tarfile.CHRTYPE)], "no regular file"),
+        ([METADATA, "disk", *[("empty", b"")] * 100], "more than 64 members"),
+    ],
+)
+def test_a_hostile_oci_image_is_refused(image, members, words):
+    """C066: members that escape, links, devices, doubles and floods of members are refused in one line."""
+    data = packed(*[("output.QCOW2", image("qcow2")) if each == "disk" else each for each in members])
+    refused(data, "oci", words)
+
+
+def test_a_damaged_oci_image_is_refused(image):
+    """C045: a cut archive, a broken header, rubbish behind it and a damaged disk in it are noticed."""
+    data = packed(METADATA, ("output.QCOW2", image("qcow2")))
+    end = len(data.rstrip(b"\0"))
+    for length in (len(data) - 1, end // 512 * 512, 2 * CLUSTER, 512, 1024):
+        refused(data[:length], "oci", ".")
+    refused(patched(data, (1024 + 150, "B", 0)), "oci", "no tar header")
+    refused(data + b"x" * 512, "oci", "belong to nothing")
+    start = data.index(b"QFI")
+    refused(patched(data, (start + 8, ">Q", 0x300)), "oci", "output.QCOW2: QCOW2 that has a backing file")
+
+
 # --- fuzz
 
 HOT = {
@@ -491,6 +581,7 @@ HOT = {
     "vmdk-sparse": (0, 1024),
     "vhd-dynamic": (512, 1024),
     "vdi-dynamic": (0x40, 0x240),
+    "oci": (0, 2048),
 }
 NUMBERS = st.integers(0, 2**64 - 1) | st.sampled_from(
     [0, 1, 2, 7, 63, 255, 2**15, 2**16, 2**31, 2**32 - 1, 2**48, 2**62, 2**63, 2**64 - 1]
@@ -517,8 +608,12 @@ def test_no_bytes_make_a_parser_fail_otherwise(image, *, kind, changes, cut, tab
     data = data[: len(data) - cut]
     if kind == "vhd-dynamic":
         data[512:1536] = with_vhd_sum(bytes(data[512:1536]), 36)
+    if kind == "oci":
+        for header in (0, 1024):
+            sum_of_header = sum(data[header : header + 512]) - sum(data[header + 148 : header + 156]) + 8 * 32
+            data[header + 148 : header + 156] = b"%06o\0 " % sum_of_header
     try:
-        structure = look(data, KINDS[kind][0])
+        structure = look(data, KINDS.get(kind, [kind])[0])
     except errors.VerificationError:
         return
     for extent in itertools.islice(structure.extents(), 200):

@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from hypersdk import errors
-from hypersdk.disks.qemu_img import QemuImg, find_qemu_img
+from hypersdk.disks.qemu_img import QemuImg, Source, find_qemu_img
 from hypersdk.disks.verify import verify_disk
 from hypersdk.waiting import Waiter
 
@@ -34,6 +35,16 @@ def make_disk(folder, disk_format, *, name="web", data=b"guest data", size=8 * M
     subprocess.run(["qemu-img", "convert", "-f", "raw", *OPTIONS[disk_format], str(raw), str(path)], check=True)
     raw.unlink()
     return path
+
+
+def pack_oci(disk):
+    """An `.oci` file around a QCOW2 disk, beside it."""
+    metadata = disk.with_name("image_metadata.json")
+    metadata.write_text('{"version": 2}')
+    with tarfile.open(disk.with_suffix(".oci"), "w") as tar:
+        tar.add(metadata, "image_metadata.json")
+        tar.add(disk, "output.QCOW2")
+    return disk.with_suffix(".oci")
 
 
 def stand_in(folder, body):
@@ -63,6 +74,18 @@ def test_a_good_disk_is_proven(tmp_path, disk_format):
     assert "as expected" in text
     assert "data: not empty" in text
     assert ("qemu-img check: clean" in text) == (disk_format not in ("raw", "vhd"))
+
+
+def test_a_good_oci_image_is_proven_with_the_disk_in_it(tmp_path):
+    """An `.oci` file is proven by its metadata and its disk, which qemu-img checks where it lies in the archive."""
+    path = pack_oci(make_disk(tmp_path, "qcow2", name="a,b"))
+    disk, said = verify_disk(str(path), "oci", expected_virtual_size=8 * MIB, waiter=Waiter())
+    assert (disk.format, disk.virtual_size) == ("oci", 8 * MIB)
+    assert said[0] == "OCI image: a tar of 2 files, image_metadata.json and one QCOW2 disk"
+    assert said[-1] == "qemu-img check: clean"
+    empty = pack_oci(make_disk(tmp_path, "qcow2", name="empty", data=bytes(512)))
+    with pytest.raises(errors.VerificationError, match="nothing but zeros"):
+        verify_disk(str(empty), "oci", waiter=Waiter())
 
 
 def test_names_do_not_change_the_verdict(tmp_path, monkeypatch):
@@ -124,7 +147,7 @@ def test_leaks_that_only_qemu_img_sees_fail(tmp_path):
     data[block + 40 : block + 42] = b"\0\1"
     path.write_bytes(data + bytes(16 * 65536))
     with pytest.raises(errors.VerificationError, match=r"qemu-img check failed \(1 leaks\)"):
-        QemuImg(Waiter(), find_qemu_img()).check(str(path), "qcow2")
+        QemuImg(Waiter(), find_qemu_img()).check(Source(str(path), "qcow2"))
 
 
 def test_a_missing_tool_is_named_with_its_package(tmp_path, monkeypatch):
@@ -153,9 +176,11 @@ def test_qemu_img_gets_a_fixed_locale_a_format_and_an_absolute_path(tmp_path, mo
         tmp_path,
         f'echo "$LC_ALL" "$@" > {tmp_path}/seen; ulimit -v >> {tmp_path}/seen; echo "{{\\"check-errors\\": 0}}"',
     )
-    assert QemuImg(Waiter(), program).check("a:b.qcow2", "qcow2")
+    assert QemuImg(Waiter(), program).check(Source("a:b.qcow2", "qcow2"))
     seen = (tmp_path / "seen").read_text().splitlines()
-    assert seen[0] == f"C check --output=json -f qcow2 {tmp_path}/a:b.qcow2"
+    assert seen[0] == (
+        f"C check --output=json --image-opts driver=qcow2,file.driver=file,file.filename={tmp_path}/a:b.qcow2"
+    )
     assert int(seen[1]) == 1024 * 1024, "KiB of address space"
 
 
@@ -165,7 +190,7 @@ def test_stopping_ends_the_child_at_once(tmp_path):
     waiter = Waiter()
     waiter.hooks.append(lambda: waiter.stop.set() if (tmp_path / "pid").exists() else None)
     with pytest.raises(errors.Interrupted):
-        QemuImg(waiter, program).check(str(tmp_path), "qcow2")
+        QemuImg(waiter, program).check(Source(str(tmp_path), "qcow2"))
     assert not alive(int((tmp_path / "pid").read_text() or 0))
 
 
@@ -175,7 +200,7 @@ def test_a_hanging_qemu_img_is_given_up(tmp_path):
     clock = iter(range(0, 10**9, 400))
     waiter = Waiter(clock=lambda: next(clock) if (tmp_path / "pid").exists() else 0)
     with pytest.raises(errors.VerificationError, match="did not finish in 600 s"):
-        QemuImg(waiter, program).check(str(tmp_path), "qcow2")
+        QemuImg(waiter, program).check(Source(str(tmp_path), "qcow2"))
     assert not alive(int((tmp_path / "pid").read_text() or 0))
 
 
@@ -193,7 +218,7 @@ def test_every_other_end_of_the_check_is_a_failure(tmp_path, body, words):
     (tmp_path / "x").write_bytes(b"x")
     qemu = QemuImg(Waiter(), stand_in(tmp_path, body))
     with pytest.raises(errors.VerificationError, match=words):
-        assert qemu.check(str(tmp_path / "x"), "qcow2") is None
+        assert qemu.check(Source(str(tmp_path / "x"), "qcow2")) is None
 
 
 def test_a_second_opinion_on_the_size_must_agree(tmp_path, monkeypatch):
@@ -210,10 +235,10 @@ def test_a_second_opinion_on_the_size_must_agree(tmp_path, monkeypatch):
 def test_two_formats_of_one_disk_have_the_same_content(tmp_path):
     """The guest's bytes can be compared over formats; another disk, and an unreadable file, are told apart."""
     qemu = QemuImg(Waiter(), find_qemu_img())
-    one, same = make_disk(tmp_path, "qcow2"), make_disk(tmp_path, "vmdk")
+    one, same = make_disk(tmp_path, "qcow2"), make_disk(tmp_path, "vhd")
     other = make_disk(tmp_path, "raw", data=b"other data")
     (tmp_path / "junk.qcow2").write_bytes(b"junk")
-    assert qemu.same_content((str(one), "qcow2"), (str(same), "vmdk"))
-    assert not qemu.same_content((str(one), "qcow2"), (str(other), "raw"))
+    assert qemu.same_content(Source(str(one), "qcow2"), Source(str(same), "vhd"))
+    assert not qemu.same_content(Source(str(one), "qcow2"), Source(str(other), "raw"))
     with pytest.raises(errors.VerificationError, match="cannot compare"):
-        qemu.same_content((str(one), "qcow2"), (str(tmp_path / "junk.qcow2"), "qcow2"))
+        qemu.same_content(Source(str(one), "qcow2"), Source(str(tmp_path / "junk.qcow2"), "qcow2"))

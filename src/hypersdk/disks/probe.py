@@ -9,6 +9,9 @@ from __future__ import annotations
 from hypersdk.disks.formats import qcow2_layout, vdi, vhd, vmdk_layout
 from hypersdk.disks.formats.reader import Reader
 
+TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
+"""POSIX and GNU tar alike."""
+
 _HEAD = 64 * 1024
 _MARKUP = ((b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<?xml", "an XML document"))
 
@@ -23,7 +26,6 @@ _OTHERS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
     (0, b"BZh", "a bzip2 archive"),
     (0, b"PK\x03\x04", "a ZIP archive"),
-    (257, b"ustar", "a tar archive"),
     (0, b"%PDF-", "a PDF document"),
     (0x8001, b"CD001", "an ISO 9660 image"),
 )
@@ -35,6 +37,7 @@ def signatures(reader: Reader) -> tuple[str, ...]:
     marks = (
         ("qcow2", head.startswith(qcow2_layout.MAGIC)),
         ("vmdk", head.startswith(vmdk_layout.MAGIC)),
+        ("oci", head[TAR_MAGIC_AT : TAR_MAGIC_AT + len(TAR_MAGIC)] == TAR_MAGIC),
         ("vdi", head[vdi.MAGIC_AT : vdi.MAGIC_AT + 4] == vdi.MAGIC),
         ("vhd", head.startswith(vhd.FOOTER_COOKIE) or reader.tail(512).startswith(vhd.FOOTER_COOKIE)),
     )
@@ -46,7 +49,7 @@ def describe(reader: Reader) -> str:
     if reader.size == 0:
         return "an empty file"
     if found := signatures(reader):
-        return " and ".join(f"a {name.upper()} disk" for name in found)
+        return " and ".join("a tar archive" if name == "oci" else f"a {name.upper()} disk" for name in found)
     head = reader.head(_HEAD)
     for offset, magic, name in _OTHERS:
         if head[offset : offset + len(magic)] == magic:

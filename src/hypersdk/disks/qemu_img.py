@@ -1,8 +1,9 @@
 """qemu-img, the one outside program: started with a fixed locale, a named format, an absolute path, and limits.
 
-Rules of this file: qemu never guesses a format (`-f` always, a guest may write any header into its sector 0); only JSON
-and exit statuses are read, never text; address space, CPU time and wall clock are limited, because an image is hostile
-until its parser and qemu-img have both accepted it.
+Rules of this file: qemu never guesses a format (a guest may write any header into its sector 0) and never reads a
+file's name as a protocol (`a:b`, `json:...`): every file is named by driver options. Only JSON and exit statuses are
+read, never text. Address space, CPU time and wall clock are limited, because an image is hostile until our parser and
+qemu-img have both accepted it.
 """
 
 from __future__ import annotations
@@ -52,10 +53,43 @@ def find_qemu_img() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A disk for qemu-img to read.
+
+    Attributes:
+        path: the file.
+        format: qcow2, vmdk, vhd, vdi or raw.
+        offset: where the disk begins in the file.
+        size: its bytes there; None = the disk is the whole file.
+    """
+
+    path: str
+    format: str
+    offset: int = 0
+    size: int | None = None
+
+    def options(self) -> str:
+        """The disk in qemu's option syntax, where a comma ends a value unless it is doubled."""
+        driver = f"driver={QEMU_NAMES[self.format]}"
+        if self.format == "vhd":
+            # qemu would trust the CHS geometry of some creators and drop the tail of the disk.
+            driver += ",force_size_calc=current_size"
+        name = str(Path(self.path).absolute()).replace(",", ",,")
+        if self.size is None:
+            return f"{driver},file.driver=file,file.filename={name}"
+        part = f"file.driver=raw,file.offset={self.offset},file.size={self.size}"
+        return f"{driver},{part},file.file.driver=file,file.file.filename={name}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
     out: str
     problem: str
+
+    @property
+    def why(self) -> str:
+        return self.problem or f"status {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +104,7 @@ class QemuImg:
     waiter: Waiter
     program: str
 
-    def check(self, path: str, disk_format: str) -> bool:
+    def check(self, disk: Source) -> bool:
         """Let qemu-img check the metadata.
 
         Returns:
@@ -79,7 +113,7 @@ class QemuImg:
         Raises:
             VerificationError: corrupt, leaking, or unreadable.
         """
-        answer = self._run(["check", "--output=json", "-f", QEMU_NAMES[disk_format]], path)
+        answer = self._run(["check", "--output=json"], disk)
         if answer.status == _NO_CHECK:
             return False
         counts = _load(answer.out)
@@ -87,57 +121,44 @@ class QemuImg:
             return True
         found = ", ".join(f"{counts[key]} {key}" for key in ("corruptions", "leaks", "check-errors") if counts.get(key))
         raise errors.VerificationError(
-            f"{path}: qemu-img check failed ({found or answer.problem or f'status {answer.status}'})", resource=path
+            f"{disk.path}: qemu-img check failed ({found or answer.why})", resource=disk.path
         )
 
-    def virtual_size(self, path: str, disk_format: str) -> int:
+    def virtual_size(self, disk: Source) -> int:
         """How many bytes qemu's own parser says that the guest sees.
 
         Raises:
             VerificationError: qemu-img cannot read the file.
         """
-        if disk_format == "vhd":
-            # qemu would trust the CHS geometry of some creators and drop the tail of the disk.
-            options = f"driver=vpc,force_size_calc=current_size,file.driver=file,file.filename={_escaped(path)}"
-            answer = self._run(["info", "--output=json", "--image-opts"], options, about=path)
-        else:
-            answer = self._run(["info", "--output=json", "-f", QEMU_NAMES[disk_format]], path)
+        answer = self._run(["info", "--output=json"], disk)
         size = _load(answer.out).get("virtual-size")
         if answer.status != 0 or not isinstance(size, int):
-            raise errors.VerificationError(
-                f"{path}: qemu-img cannot read it ({answer.problem or f'status {answer.status}'})", resource=path
-            )
+            raise errors.VerificationError(f"{disk.path}: qemu-img cannot read it ({answer.why})", resource=disk.path)
         return size
 
-    def same_content(self, first: tuple[str, str], second: tuple[str, str]) -> bool:
+    def same_content(self, first: Source, second: Source) -> bool:
         """Whether two disks hold the same guest bytes; a longer disk whose rest is zero counts as the same.
-
-        Args:
-            first: path and format of a disk.
-            second: those of the other.
 
         Raises:
             VerificationError: qemu-img cannot read one of them.
         """
-        formats = ["-f", QEMU_NAMES[first[1]], "-F", QEMU_NAMES[second[1]]]
-        answer = self._run(["compare", "-q", *formats, str(Path(first[0]).absolute())], second[0])
-        if answer.status > 1 or answer.status < 0:
+        answer = self._run(["compare", "-q"], first, second)
+        if answer.status not in (0, 1):
             raise errors.VerificationError(
-                f"{second[0]}: qemu-img cannot compare it with {first[0]} ({answer.problem})", resource=second[0]
+                f"{second.path}: qemu-img cannot compare it with {first.path} ({answer.why})", resource=second.path
             )
         return answer.status == 0
 
-    def _run(self, arguments: list[str], target: str, *, about: str | None = None) -> _Answer:
-        path = Path(about or target).absolute()
-        size_gib = path.stat().st_size // 1024**3 if path.exists() else 0
-        command = [self.program, *arguments, target if about else str(path)]
+    def _run(self, arguments: list[str], *disks: Source) -> _Answer:
+        gib = sum(Path(disk.path).stat().st_size for disk in disks) // 1024**3
+        command = [self.program, *arguments, "--image-opts", *(disk.options() for disk in disks)]
         if limiter := shutil.which("prlimit"):
-            limits = [f"--as={ADDRESS_SPACE}", f"--cpu={CPU_SECONDS + size_gib}", f"--fsize={OUTPUT_LIMIT}", "--core=0"]
+            limits = [f"--as={ADDRESS_SPACE}", f"--cpu={CPU_SECONDS + gib}", f"--fsize={OUTPUT_LIMIT}", "--core=0"]
             command = [limiter, *limits, "--", *command]
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as problem:
             environment = {**os.environ, "LC_ALL": "C"}
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=problem, env=environment)
-            status = self._wait(child, WALL_SECONDS + 2 * size_gib, str(path))
+            status = self._wait(child, WALL_SECONDS + 2 * gib, disks[-1].path)
             return _Answer(status, _text(out), _last_line(_text(problem)))
 
     def _wait(self, child: subprocess.Popen[bytes], longest: float, path: str) -> int:
@@ -156,11 +177,6 @@ class QemuImg:
             if child.returncode is None:
                 child.kill()
                 child.wait()
-
-
-def _escaped(path: str) -> str:
-    """A path inside qemu's option syntax, where a comma ends a value."""
-    return str(Path(path).absolute()).replace(",", ",,")
 
 
 def _text(file: IO[bytes]) -> str:

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 
 from hypersdk import errors
 from hypersdk.disks import probe
-from hypersdk.disks.formats import qcow2, raw, vdi, vhd, vmdk
+from hypersdk.disks.formats import oci, qcow2, raw, vdi, vhd, vmdk
 from hypersdk.disks.formats.reader import MAX_READ, Extent, Reader, Structure
-from hypersdk.disks.qemu_img import QemuImg, find_qemu_img
+from hypersdk.disks.qemu_img import QemuImg, Source, find_qemu_img
 from hypersdk.model import Disk, format_size
 from hypersdk.waiting import Waiter
 
 PARSERS: dict[str, Callable[[Reader], Structure]] = {
+    "oci": oci.parse,
     "qcow2": qcow2.parse,
     "raw": raw.parse,
     "vdi": vdi.parse,
@@ -41,7 +42,7 @@ def verify_disk(
 
     Args:
         path: the file; it is only read.
-        expected_format: qcow2, vmdk, vhd, vdi or raw, from provenance and not from the file's name.
+        expected_format: qcow2, vmdk, vhd, vdi, oci or raw, from provenance and not from the file's name.
         expected_virtual_size: bytes that the guest must see, None = unknown. The disk may be larger by less than 1 MiB
             (VHD: by less than a cylinder), because exporters round up.
         had_data: the disk cannot be empty; then one that holds only zeros is refused.
@@ -93,7 +94,7 @@ def inspect(reader: Reader, expected_format: str) -> Structure:
 
     Args:
         reader: the file.
-        expected_format: qcow2, vmdk, vhd, vdi or raw.
+        expected_format: qcow2, vmdk, vhd, vdi, oci or raw.
 
     Raises:
         UsageError: no such format.
@@ -103,11 +104,12 @@ def inspect(reader: Reader, expected_format: str) -> Structure:
         raise errors.UsageError(f"unknown disk format {expected_format!r} (known: {', '.join(sorted(PARSERS))})")
     if reader.size == 0:
         raise reader.damaged(f"not a {expected_format.upper()} disk but an empty file")
+    found = probe.signatures(reader)
     # A raw disk's and a fixed VHD's first sector is the guest's own: it may look like anything.
-    if expected_format not in ("raw", "vhd") and probe.signatures(reader) != (expected_format,):
-        raise reader.damaged(f"not a {expected_format.upper()} disk but {probe.describe(reader)}")
-    if expected_format == "vhd" and "vhd" not in probe.signatures(reader):
-        raise reader.damaged(f"not a VHD disk, or one that was cut: {probe.describe(reader)}")
+    fits = expected_format in found if expected_format == "vhd" else found == (expected_format,)
+    if expected_format != "raw" and not fits:
+        cut = ", or one that was cut," if expected_format == "vhd" else ""
+        raise reader.damaged(f"not a {expected_format.upper()} disk{cut} but {probe.describe(reader)}")
     return PARSERS[expected_format](reader)
 
 
@@ -145,8 +147,10 @@ def _holds_data(reader: Reader, extent: Extent) -> bool:
 
 
 def _second_opinion(qemu: QemuImg, path: str, structure: Structure) -> str:
-    clean = qemu.check(path, structure.format)
-    size = qemu.virtual_size(path, structure.format)
+    inner = structure.inner
+    disk = Source(path, inner.format, inner.offset, inner.size) if inner else Source(path, structure.format)
+    clean = qemu.check(disk)
+    size = qemu.virtual_size(disk)
     if size != structure.virtual_size:
         raise errors.VerificationError(
             f"{path}: qemu-img reads {size} bytes for the guest, the header says {structure.virtual_size}",

@@ -69,6 +69,15 @@ class Reader:
             raise self.damaged(f"{what} at offset {offset:#x} cannot be read: the file became shorter")
         return data
 
+    def window(self, offset: int, size: int, name: str) -> Reader:
+        """A part of the file as a file of its own, such as a member of an archive; it must be inside."""
+        assert offset + size <= self.size, (offset, size)
+
+        def read_at(at: int, length: int) -> bytes:
+            return self.read_at(offset + at, min(length, size - at))
+
+        return Reader(f"{self.name}: {name}", size, read_at, self.tick)
+
     def head(self, length: int) -> bytes:
         """Up to `length` bytes from the start."""
         return self.read_at(0, min(length, self.size))
@@ -120,20 +129,31 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Inner:
+    """A disk that lies inside another file: its own format, and where its bytes are."""
+
+    format: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Structure:
     """What a parser found in a file whose structure is sound.
 
     Attributes:
-        format: qcow2, vmdk, vhd, vdi or raw.
+        format: qcow2, vmdk, vhd, vdi, oci or raw.
         virtual_size: bytes that the guest sees.
         checked: sentences, one per rule that held.
         extents: walks the allocated parts, in the guest's order.
+        inner: the disk in it, when the file itself is an archive.
     """
 
     format: str
     virtual_size: int
     checked: tuple[str, ...]
     extents: Callable[[], Iterator[Extent]]
+    inner: Inner | None = None
 
 
 @dataclass(slots=True)
