@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from hypersdk import errors
 from hypersdk.config import Config, load_config
+from hypersdk.model import Secret
 from hypersdk.vendors.oci import regions
+from hypersdk.vendors.oci.credentials import OciSettings
 from hypersdk.vendors.oci.keys import fingerprint
 from hypersdk.vendors.oci.session import OciSession, bypasses_proxy, open_session
 
@@ -140,6 +142,13 @@ def test_a_pass_phrase_for_an_open_key_is_tolerated(home: Home) -> None:
     """A pass phrase inherited from [DEFAULT] does not break a profile whose key needs none."""
     home.profile(pass_phrase="whatever")
     assert home.open().kind == "api_key"
+
+
+def test_settings_made_by_hand_open(home: Home, key: rsa.RSAPrivateKey) -> None:
+    """A library caller may fill OciSettings without a file; an API key is meant unless a kind is named."""
+    text = Secret(key.private_bytes(PEM, PKCS8, OPEN).decode())
+    made = OciSettings(tenancy_ocid=TENANCY, user_ocid=USER, key_content=text, region="eu-zurich-1")
+    assert open_session(made).kind == "api_key"
 
 
 def test_fingerprint_may_be_left_out(home: Home, key: rsa.RSAPrivateKey) -> None:

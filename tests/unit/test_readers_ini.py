@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -42,6 +42,7 @@ pass_phrase=a=b:c#d|\tfingerprint=1"""
 LINES = st.sampled_from(ALPHABET.replace("\n", "|").split("|"))
 
 
+@settings(deadline=None)
 @given(st.lists(LINES, max_size=12))
 def test_reads_what_configparser_reads(lines: list[str]) -> None:
     """Files that the SDK and the OCI CLI take are read to the same values, files that they refuse are refused."""
@@ -66,6 +67,7 @@ def test_reads_what_configparser_reads(lines: list[str]) -> None:
             assert entry.value.split("\n")[0] == expected[name][key].split("\n")[0]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused_with_a_line(data: bytes) -> None:
     """No content of a file ends in anything but values or one sentence with file and line."""

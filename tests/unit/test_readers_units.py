@@ -1,7 +1,7 @@
 """Sizes, durations, switches, PEM armour, YAML with lines."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -54,6 +54,7 @@ def test_what_is_not_a_duration_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12))
 def test_units_refuse_with_a_sentence(text: str) -> None:
     """No text makes the unit readers fail in any way but their own sentence."""
@@ -139,6 +140,7 @@ def test_yaml_that_settings_do_not_have_is_refused(text: str, message: str) -> N
     assert refused.value.message.startswith(message)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="abc:{}[],&*?|>-'\"#% \n\t!", max_size=40))
 def test_any_text_is_yaml_or_refused(text: str) -> None:
     """No text makes the YAML reader fail in any way but its own."""

@@ -12,6 +12,7 @@ import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -238,6 +239,8 @@ def open_session(settings: OciSettings, *, now: Callable[[], datetime] = _utc_no
         raise errors.ConfigError(
             f"Oracle Cloud is switched off: {settings.where('enabled')} is false", hint="set oci.enabled to true"
         )
+    if settings.auth is None:
+        settings = replace(settings, auth=API_KEY)
     _require("tenancy_ocid", settings.tenancy_ocid, settings)
     if settings.auth != SECURITY_TOKEN:
         _require("user_ocid", settings.user_ocid, settings)
