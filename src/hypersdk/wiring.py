@@ -44,9 +44,18 @@ class Wiring:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.close()
+        if "session" in self.__dict__:
+            self._advise(error)
+
+    def _advise(self, error: BaseException | None) -> None:
+        """Put into the hint what only a session knows: clock skew, an expired token, a mistyped region."""
+        if isinstance(error, errors.NotAuthenticated):
+            error.hint = self.session.explain_not_authenticated()
+        elif isinstance(error, errors.EndpointUnreachable):
+            error.hint = self.session.explain_unreachable() or error.hint
 
     def close(self) -> None:
         """Close every connection."""
@@ -69,11 +78,12 @@ class Wiring:
         """Watches the endpoint in use, through the same proxy and authorities."""
         if self._monitor is not None:
             return self._monitor
-        if not self.config.network_monitor:
+        session = self.session
+        # A region that is a slip of a known one has no host: nobody should wait for that network to come up.
+        if not self.config.network_monitor or session.explain_unreachable():
             return NetworkMonitor(None)
         from hypersdk.wire.probe import probe
 
-        session = self.session
         return NetworkMonitor(lambda: probe(session.connection, session.object_storage_url), clock=self.waiter.clock)
 
     @cached_property
