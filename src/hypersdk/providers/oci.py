@@ -46,11 +46,13 @@ class OciProvider:
     Args:
         session: signed in.
         call: runs each page fetch of a list; the `Retrier`'s `call`.
+        page: items per page.
     """
 
-    def __init__(self, session: OciSession, *, call: Call = run_once) -> None:
+    def __init__(self, session: OciSession, *, call: Call = run_once, page: int = PAGE_SIZE) -> None:
         self._session = session
         self._call = call
+        self._limit = page
 
     @property
     def region(self) -> str:
@@ -266,7 +268,7 @@ class OciProvider:
         while True:
 
             def fetch(page: str | None = page) -> tuple[list[Any], str | None]:
-                response = sdk_call(what, resource, partial(listing, limit=PAGE_SIZE, page=page))
+                response = sdk_call(what, resource, partial(listing, limit=self._limit, page=page))
                 items = [_whole(item, what, resource, fields) for item in response.data]
                 return items, response.headers.get("opc-next-page")
 
