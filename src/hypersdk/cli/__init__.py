@@ -111,7 +111,10 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: errors.HypersdkError) -> int:
-    click.echo(f"hyperexport: {error}", err=True)
+    from hypersdk.cli.output import printable
+
+    # An error quotes names from the cloud, which may hold control characters.
+    click.echo(printable(f"hyperexport: {error}"), err=True)
     if os.environ.get("HYPEREXPORT_DEBUG"):
         import traceback
 
