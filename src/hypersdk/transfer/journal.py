@@ -43,7 +43,8 @@ class Identity:
     def of(cls, info: ObjectInfo) -> Self:
         """The identity of an object as its store describes it."""
         ref = info.ref
-        return cls(f"{ref.scheme}://{ref.namespace}", ref.bucket, ref.name, ref.version, info.etag, info.size)
+        version = ref.version or info.version
+        return cls(f"{ref.scheme}://{ref.namespace}", ref.bucket, ref.name, version, info.etag, info.size)
 
 
 @dataclass(frozen=True, slots=True)
