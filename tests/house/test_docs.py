@@ -1,0 +1,159 @@
+"""The documentation is run: its commands against a rehearsal cloud, its settings through the reader, its API by pdoc.
+
+A page's commands stand in fenced blocks:
+
+    ```console exec      every `$ ` line is run, in order, in one directory; each must end with 0 (or what `# exit N`
+                         behind it says), and each line shown below it must appear in its output, `...` standing for
+                         any text
+    ```console           only read: commands and options must exist
+    ```yaml              a hypersdk.yaml that must be readable
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+import pytest
+from emulator import Emulator, Seed
+
+import hypersdk
+from hypersdk.cli import cli
+from hypersdk_emulator.demo_seed import write_demo
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+FENCE = re.compile(r"^```(console exec|console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXIT = re.compile(r"\s+# exit (\d+)$")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of a page, the exit status that it must have, and the lines shown below it."""
+
+    line: str
+    status: int
+    shown: tuple[str, ...]
+
+
+def name_of(page: pathlib.Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: pathlib.Path, kind: str) -> Iterator[str]:
+    for found, text in FENCE.findall(page.read_text()):
+        if found == kind:
+            yield text
+
+
+def commands(page: pathlib.Path, kind: str) -> Iterator[Command]:
+    for block in blocks(page, kind):
+        for part in re.split(r"^\$ ", block.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
+            line, *shown = part.splitlines()
+            status = EXIT.search(line)
+            yield Command(EXIT.sub("", line), int(status[1]) if status else 0, tuple(filter(None, shown)))
+
+
+def with_blocks(*kinds: str) -> list[pathlib.Path]:
+    return [page for page in PAGES if any(True for kind in kinds for _ in blocks(page, kind))]
+
+
+@pytest.fixture
+def rehearsal(tmp_path: pathlib.Path) -> Iterator[dict[str, str]]:
+    """The environment of a user whose OCI configuration leads to a rehearsal cloud."""
+    cloud, home = tmp_path / "cloud", tmp_path / "home"
+    write_demo(cloud)
+    (home / ".oci").mkdir(parents=True)
+    (cloud / "config").rename(home / ".oci" / "config")
+    emulator = Emulator(Seed(cloud, json.loads((cloud / "seed.json").read_text())), tmp_path / "state").start()
+    ours = re.compile(r"OCI_|HYPEREXPORT_|XDG_|.*proxy$|REQUESTS_CA_BUNDLE$|SSL_CERT_FILE$", re.IGNORECASE)
+    yield {
+        **{name: value for name, value in os.environ.items() if not ours.match(name)},
+        "HOME": str(home),
+        "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OCI_CLI_ENDPOINT": emulator.endpoint,
+        "HYPEREXPORT_RETRY_INITIAL_DELAY": "0.1s",
+    }
+    emulator.stop()
+
+
+@pytest.mark.parametrize("page", with_blocks("console exec"), ids=name_of)
+def test_commands_of_a_page_do_what_it_shows(
+    page: pathlib.Path, tmp_path: pathlib.Path, rehearsal: dict[str, str]
+) -> None:
+    """Every executable command of the documentation ends as it says and prints what it shows."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for command in commands(page, "console exec"):
+        done = subprocess.run(
+            ["bash", "-c", command.line], cwd=folder, env=rehearsal, capture_output=True, text=True, check=False
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == command.status, f"{command.line}\n{output}"
+        for line in command.shown:
+            pattern = ".*".join(re.escape(piece) for piece in line.strip().split("..."))
+            assert re.search(pattern, output), f"{command.line}\ndoes not print {line!r} but\n{output}"
+
+
+def parse(words: list[str]) -> None:
+    """Follow a command line through the command tree; fails on a command or option that is not there."""
+    command: click.Command = cli
+    context = click.Context(cli)
+    for word in words:
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            found = command.get_command(context, word)
+            assert found is not None, f"no command {word!r}"
+            command = found
+        elif word.startswith("-") and word != "-":
+            known = {name for parameter in command.get_params(context) for name in parameter.opts}
+            assert word.split("=")[0] in known, f"{command.name} has no option {word}"
+
+
+@pytest.mark.parametrize("page", with_blocks("console", "console exec"), ids=name_of)
+def test_commands_and_options_that_a_page_names_exist(page: pathlib.Path) -> None:
+    """No page shows a command or an option that hyperexport does not have."""
+    for kind in ("console", "console exec"):
+        for command in commands(page, kind):
+            for one in re.split(r"\s*(?:&&|\|\||[|;])\s*", command.line):
+                program, *words = one.split() or [""]
+                if program == "hyperexport":
+                    parse(words)
+
+
+@pytest.mark.parametrize("page", with_blocks("yaml"), ids=name_of)
+def test_settings_that_a_page_shows_are_read(page: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Every hypersdk.yaml of the documentation has only keys that exist and values that make sense."""
+    for number, block in enumerate(blocks(page, "yaml")):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(block)
+        file.chmod(0o600)
+        hypersdk.load_config({}, {"HYPEREXPORT_CONFIG": str(file)}, cwd=tmp_path, home=tmp_path)
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Every relative link of a page names a file that exists."""
+    broken = [
+        f"{name_of(page)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_the_api_reference_builds_without_a_warning(tmp_path: pathlib.Path) -> None:
+    """Pdoc makes a page for the package and for each public name in it, and has nothing to complain about."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pdoc", "-o", str(tmp_path), "hypersdk"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    page = (tmp_path / "hypersdk.html").read_text()
+    missing = [name for name in hypersdk.__all__ if f'id="{name}"' not in page and f"hypersdk/{name}.html" not in page]
+    assert missing == []
