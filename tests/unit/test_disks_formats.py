@@ -273,6 +273,36 @@ def test_an_internal_snapshot_made_by_qemu_is_refused(tmp_path, image):
     refused(path.read_bytes(), "qcow2", "1 internal snapshots")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ["qemu-img", "bitmap", "--add", "IMAGE", "changes"],
+        ["qemu-img", "resize", "-q", "IMAGE", "5G"],
+        ["qemu-img", "resize", "-q", "--shrink", "IMAGE", "7M"],
+        ["qemu-img", "amend", "-f", "qcow2", "-o", "lazy_refcounts=on", "IMAGE"],
+        [
+            "qemu-io",
+            "-f",
+            "qcow2",
+            "-c",
+            "write -P 5 3M 1M",
+            "-c",
+            "discard 1M 128k",
+            "-c",
+            "write -z 5M 256k",
+            "IMAGE",
+        ],
+    ],
+    ids=lambda change: " ".join(change[:2]),
+)
+def test_an_image_with_a_history_is_accepted(tmp_path, image, change):
+    """Bitmaps, other sizes and rewritten or discarded clusters are no faults."""
+    path = tmp_path / "disk.qcow2"
+    path.write_bytes(image("qcow2"))
+    subprocess.run([str(path) if word == "IMAGE" else word for word in change], check=True, stdout=subprocess.DEVNULL)
+    assert look(path.read_bytes(), "qcow2").checked
+
+
 # --- VMDK
 
 
