@@ -35,6 +35,11 @@ class StopFlag:
         self.cancelled = self.cancelled or cancelled
         self._event.set()
 
+    def clear(self) -> None:
+        """Take note of the request and go on, as the clean-up of a cancelled run does; it may be set again."""
+        self.cancelled = False
+        self._event.clear()
+
     def is_set(self) -> bool:
         """Whether somebody asked."""
         return self._event.is_set()

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -203,9 +203,12 @@ def link_name(plan: ExportPlan, step: Step) -> str:
 def staging_prefix(plan: ExportPlan, target: Target) -> ObjectRef:
     """Below this prefix everything is the run's own."""
     at = target.staging
-    return ObjectRef(
-        at.scheme, at.namespace, at.bucket, at.name[: at.name.rindex(plan.run_id + "/")] + plan.run_id + "/"
-    )
+    return replace(at, name=at.name[: at.name.rindex(f"{plan.run_id}/")] + f"{plan.run_id}/")
+
+
+def manifest_ref(disk: ObjectRef) -> ObjectRef:
+    """Where the manifest of a disk in Object Storage lies."""
+    return replace(disk, name=disk.name + MANIFEST)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from hypersdk import errors
 from hypersdk.runs import schema
 from hypersdk.runs.lease import RunLock, unusable
-from hypersdk.runs.records import ACTIVE, INTERRUPTED, UNFINISHED, Intent, Run, StepRecord
+from hypersdk.runs.records import INTERRUPTED, UNFINISHED, Intent, Run, StepRecord
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write transaction (reference: durable.md, "Run store")."""
@@ -51,7 +51,7 @@ class RunStore:
     def __init__(self, path: str | Path, *, host: str, version: str, now: Callable[[], datetime] = _utc_now) -> None:
         self.path = Path(path).absolute()
         self.host = host
-        self._version = version
+        self.version = version
         self._now = now
         try:
             self._make_files()
@@ -141,7 +141,7 @@ class RunStore:
             "created": time,
             "updated": time,
             "host": self.host,
-            "tool_version": self._version,
+            "tool_version": self.version,
         }
         with self._write() as connection:
             runs = schema.RUNS
@@ -267,7 +267,7 @@ class Drive:
         """Note where the run stands; a finished run's cancel flag is dropped."""
         with self._write() as connection:
             values: dict[str, Any] = {"state": state, "detail": detail, "updated": self.store._time()}  # noqa: SLF001 - one unit
-            if state not in UNFINISHED or state == ACTIVE:
+            if state not in UNFINISHED:
                 values["cancel"] = False
             _update(connection, schema.RUNS, schema.RUNS.c.run_id == self.run_id, **values)
 
@@ -367,8 +367,3 @@ def _iso(when: datetime) -> str:
 
 def _reason(error: Exception) -> str:
     return str(error.__cause__ or error) if isinstance(error, sa.exc.SQLAlchemyError) else str(error)
-
-
-def age(record: str, now: datetime) -> timedelta:
-    """How long ago a recorded time was."""
-    return now - datetime.fromisoformat(record)

@@ -1,0 +1,185 @@
+"""What an export is from outside: plan it, carry it out, cancel it; and when two commands are the same export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hypersdk import errors
+from hypersdk.exports import runner
+from hypersdk.exports.context import Context, ExportRooms
+from hypersdk.exports.manifests import manifest_place, still_there
+from hypersdk.exports.options import ExportOptions
+from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan, run_key
+from hypersdk.exports.preflight import Findings, preflight
+from hypersdk.exports.result import ExportResult, disk_of
+from hypersdk.model import Instance
+from hypersdk.runs.records import DONE, Run
+
+
+def surroundings(
+    rooms: ExportRooms, options: ExportOptions, *, bucket: str | None, namespace: str | None
+) -> Surroundings:
+    """Where a plan is made.
+
+    Args:
+        rooms: the cloud.
+        options: may name bucket and namespace.
+        bucket: the configured one.
+        namespace: the configured one; None = the tenancy's own is asked for.
+
+    Raises:
+        UsageError: no bucket is known.
+    """
+    name = options.bucket or bucket
+    if not name:
+        raise errors.UsageError(
+            "no bucket for the exported object",
+            hint="--bucket-name, oci.bucket in hypersdk.yaml, or --to oci://namespace/bucket/prefix",
+        )
+    space = options.namespace or namespace
+    return Surroundings(
+        tenancy_id=rooms.provider.tenancy_id,
+        region=rooms.provider.region,
+        namespace=space or rooms.retrier.call("get namespace", rooms.provider.namespace),
+        bucket=name,
+        directory=str(Path.cwd()),
+        today=rooms.now().date(),
+        host=rooms.runs.host,
+    )
+
+
+def plan_export(rooms: ExportRooms, instance: Instance, options: ExportOptions, around: Surroundings) -> ExportPlan:
+    """The plan that `export` would carry out now: a new one, or that of an unfinished run."""
+    latest = rooms.runs.latest(run_key(instance.id, options, around))
+    if latest is not None and latest.unfinished and not (options.new or latest.cancel):
+        return ExportPlan.from_json(latest.plan)
+    return _new_plan(rooms, instance, options, around, latest)
+
+
+def check_export(rooms: ExportRooms, plan: ExportPlan, instance: Instance, options: ExportOptions) -> Findings:
+    """Preflight alone, which creates nothing."""
+    return preflight(rooms, plan, options, instance, dry_run=True)
+
+
+def export(rooms: ExportRooms, instance: Instance, options: ExportOptions, around: Surroundings) -> ExportResult:
+    """Take an instance out of the cloud; resume an unfinished run, or answer that a finished one still holds.
+
+    Args:
+        rooms: everything outside.
+        instance: what to export.
+        options: how.
+        around: where we are.
+
+    Raises:
+        HypersdkError: how it ended, if not well; `__notes__` say what stays in the tenancy.
+    """
+    key = run_key(instance.id, options, around)
+    latest = rooms.runs.latest(key)
+    if latest is not None and latest.unfinished and (options.new or latest.cancel):
+        rooms.note(f"run {latest.run_id} is cancelled first")
+        cancel_run(rooms, latest.run_id)
+        latest = rooms.runs.latest(key)
+    if latest is not None and latest.state == DONE and not (options.overwrite or options.new):
+        plan = _new_plan(rooms, instance, options, around, latest)
+        if (result := _already(rooms, latest, plan)) is not None:
+            return result
+    if latest is None or not latest.unfinished:
+        plan = _new_plan(rooms, instance, options, around, latest)
+        run = rooms.runs.begin(plan.key, plan.generation, plan.instance_name, plan.to_json())
+    else:
+        run = latest
+        rooms.note(f"run {run.run_id} of {_local(run.created)} is resumed")
+    return _carry_out(rooms, run, options)
+
+
+def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportResult:
+    plan = ExportPlan.from_json(run.plan)
+    _check_account(rooms, plan)
+    with rooms.runs.drive(run.run_id) as held:
+        # Another process may have driven it to its end while we looked.
+        if rooms.runs.run(run.run_id).unfinished:
+            runner.drive(Context(rooms, plan, options, held, held.results()))
+    return _result(rooms, plan)
+
+
+def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
+    """Cancel an unfinished run, or clean up after one that failed and kept what it made.
+
+    Returns:
+        One sentence for each thing that could not be deleted.
+
+    Raises:
+        PreflightRefused: another process drives the run; it has been asked to stop.
+    """
+    run = rooms.runs.run(run_id)
+    plan = ExportPlan.from_json(run.plan)
+    _check_account(rooms, plan)
+    rooms.runs.request_cancel(run.run_id)
+    with rooms.runs.drive(run.run_id) as held:
+        return runner.cancel(Context(rooms, plan, ExportOptions(), held, held.results()))
+
+
+def _check_account(rooms: ExportRooms, plan: ExportPlan) -> None:
+    ours = (rooms.provider.tenancy_id, rooms.provider.region)
+    if ours != (plan.tenancy_id, plan.region):
+        raise errors.UsageError(
+            f"run {plan.run_id} belongs to tenancy {plan.tenancy_id} in {plan.region}, you are signed in to {ours[0]} "
+            f"in {ours[1]}",
+            resource=plan.run_id,
+            hint="choose the profile with --profile, the region with --region",
+        )
+
+
+def _new_plan(
+    rooms: ExportRooms, instance: Instance, options: ExportOptions, around: Surroundings, latest: Run | None
+) -> ExportPlan:
+    key = run_key(instance.id, options, around)
+    generation = 1 if latest is None else latest.generation + 1
+    return make_plan(instance, options, around, run_id=rooms.runs.run_id(key, generation), generation=generation)
+
+
+def _already(rooms: ExportRooms, run: Run, wanted: ExportPlan) -> ExportResult | None:
+    plan = ExportPlan.from_json(run.plan)
+    # With {date} in a name, today's export is another one than yesterday's although the command is the same.
+    if plan.destinations != wanted.destinations:
+        return None
+    rooms.note(f"run {run.run_id} exported this at {_local(run.updated)}; looking whether it still is what it was")
+    if not still_there(rooms, plan, _results(rooms, run.run_id)):
+        return None
+    return _result(rooms, plan, already=True)
+
+
+def _result(rooms: ExportRooms, plan: ExportPlan, *, already: bool = False) -> ExportResult:
+    results = _results(rooms, plan.run_id)
+    steps = rooms.runs.steps(plan.run_id)
+    began = datetime.fromisoformat(steps[0].started)
+    ended = max(datetime.fromisoformat(step.finished) for step in steps if step.finished)
+    disks = []
+    for target in plan.targets:
+        proof = "verify" if target.path is not None else "verify-object"
+        disks.append(disk_of(target, results[plan.step(proof, target.format).name], manifest_place(target)))
+    cleaned = results[plan.step("clean-up").name]
+    return ExportResult(
+        run_id=plan.run_id,
+        instance_id=plan.instance_id,
+        instance_name=plan.instance_name,
+        image_id=results[plan.step("create-image").name]["image_id"],
+        image_name=plan.image_name,
+        disks=tuple(disks),
+        duration=(ended - began).total_seconds(),
+        finished=ended,
+        complete=not results[plan.step("preflight").name]["data_volumes"],
+        already=already,
+        left=(*cleaned["kept"], *cleaned["failed"]),
+    )
+
+
+def _results(rooms: ExportRooms, run_id: str) -> dict[str, Mapping[str, Any]]:
+    return {step.name: step.result for step in rooms.runs.steps(run_id) if step.result is not None}
+
+
+def _local(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M}"

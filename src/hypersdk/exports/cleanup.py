@@ -1,0 +1,200 @@
+"""Takes away what a run made in the tenancy, and says what it could not.
+
+Rules of this file: found three ways - recorded, tagged, named - so that also what no step noted is found; absent is
+done; each delete is made under the run's lease and pinned to the etag just read; what fails is reported, and the rest
+is still tried; an image that is being exported is waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from hypersdk import errors
+from hypersdk.exports.context import Context
+from hypersdk.exports.links import withdraw_links
+from hypersdk.exports.options import RUN_TAG
+from hypersdk.exports.plan import ExportPlan, Step, Target, staging_prefix
+from hypersdk.model import Image, ObjectInfo, format_size
+from hypersdk.runs.records import Intent
+from hypersdk.runs.store import RunStore
+
+MADE_BY_A_RUN = ("image", "object", "par")
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that stays in the tenancy. `size` in bytes; `since` UTC."""
+
+    kind: str
+    name: str
+    resource_id: str | None
+    size: int | None
+    since: str
+
+    def __str__(self) -> str:
+        what = {"par": "pre-authenticated link"}.get(self.kind, self.kind)
+        size = "" if self.size is None else f", {format_size(self.size)}"
+        since = datetime.fromisoformat(self.since).astimezone()
+        known = f" ({self.resource_id})" if self.resource_id else ""
+        return f"{what} {self.name}{known}{size}, since {since:%Y-%m-%d %H:%M}"
+
+
+def leftovers(runs: RunStore, run_id: str) -> list[Leftover]:
+    """What a run may have left, as far as it was recorded."""
+    return [_leftover(intent) for intent in runs.intents(run_id, open_only=True)]
+
+
+def _leftover(intent: Intent) -> Leftover:
+    name = intent.name
+    if intent.kind == "object":
+        name = f"oci://{intent.place['namespace']}/{intent.place['bucket']}/{intent.name}"
+    return Leftover(intent.kind, name, intent.resource_id, intent.size, intent.created)
+
+
+def run_clean_up(ctx: Context, _step: Step) -> Mapping[str, Any]:
+    """Take away what only the way needed; with `--keep-image` image and object stay and are named."""
+    if ctx.plan.keep_image:
+        failed = _try_all(ctx, (*_links(ctx), *_uploads(ctx)))
+        kept = [one for one in leftovers(ctx.rooms.runs, ctx.plan.run_id) if one.kind != "par"]
+        for one in ctx.rooms.runs.intents(ctx.plan.run_id, open_only=True):
+            if one.kind != "par":
+                ctx.drive.close_intent(one.kind, one.name)
+        return {"kept": [str(one) for one in kept], "failed": failed}
+    return {"kept": [], "failed": clean_up(ctx)}
+
+
+def clean_up(ctx: Context) -> list[str]:
+    """Take away everything that the run made; final files and objects are not the run's any more.
+
+    Returns:
+        One sentence for each thing that could not be deleted.
+
+    Raises:
+        LeaseLost: another process drives the run.
+        Stopped: somebody asked to stop.
+    """
+    image = partial(_delete_image, ctx)
+    if not _touched(ctx):
+        return _try_all(ctx, _uploads(ctx))
+    # Links and objects first: an export that ends meanwhile cannot write any more once its image is gone.
+    return _try_all(ctx, (*_links(ctx), partial(_await_export, ctx), *_uploads(ctx), *_objects(ctx), image))
+
+
+def _touched(ctx: Context) -> bool:
+    return any(one.kind in MADE_BY_A_RUN for one in ctx.rooms.runs.intents(ctx.plan.run_id, open_only=True))
+
+
+def _try_all(ctx: Context, actions: Iterable[Callable[[], None]]) -> list[str]:
+    failed = []
+    for action in actions:
+        try:
+            action()
+        except (errors.LeaseLost, errors.Stopped):
+            raise
+        except errors.HypersdkError as error:
+            failed.append(str(error))
+            ctx.rooms.note(f"could not clean up: {error}")
+    return failed
+
+
+def _links(ctx: Context) -> Iterator[Callable[[], None]]:
+    for target in ctx.plan.targets:
+        yield partial(withdraw_links, ctx, target)
+
+
+def _uploads(ctx: Context) -> Iterator[Callable[[], None]]:
+    yield partial(_abort_uploads, ctx, ctx.plan.targets[0])
+
+
+def _abort_uploads(ctx: Context, target: Target) -> None:
+    # The exporter may leave a second upload of our object's name open (reference: oci-api.md, section 0.11).
+    for upload in list(ctx.rooms.store.list_multipart_uploads(staging_prefix(ctx.plan, target))):
+        ctx.drive.check()
+        ctx.call("abort an upload", partial(ctx.rooms.store.abort, upload))
+
+
+def _objects(ctx: Context) -> Iterator[Callable[[], None]]:
+    yield partial(_delete_objects, ctx, ctx.plan.targets[0])
+
+
+def _delete_objects(ctx: Context, target: Target) -> None:
+    for info in list(ctx.rooms.store.list(staging_prefix(ctx.plan, target))):
+        _delete_object(ctx, info)
+    for one in ctx.rooms.runs.intents(ctx.plan.run_id, open_only=True):
+        if one.kind == "object":
+            ctx.drive.close_intent("object", one.name)
+
+
+def _delete_object(ctx: Context, info: ObjectInfo) -> None:
+    store = ctx.rooms.store
+    try:
+        seen = ctx.call("look at the object", partial(store.head, info.ref))
+    except errors.NotFoundError:
+        return
+    ref = replace(info.ref, version=seen.version) if ctx.result("preflight").get("versioned") else info.ref
+    ctx.drive.check()
+    ctx.call("delete the object", partial(store.delete, ref, if_match=seen.etag))
+
+
+def _await_export(ctx: Context) -> None:
+    """Wait until OCI has finished with the image: until then it cannot be deleted, and its object comes back."""
+
+    def free() -> bool | None:
+        busy = [image for image in _our_images(ctx) if image.lifecycle_state == "EXPORTING"]
+        return None if busy else True
+
+    ctx.poll(lambda: f"OCI still exports the image {ctx.plan.image_name}; it can be deleted afterwards", free)
+
+
+def _delete_image(ctx: Context) -> None:
+    for image in _our_images(ctx):
+        ctx.poll(lambda: f"the image {ctx.plan.image_name} is busy", partial(_try_delete_image, ctx, image.id))
+    for one in ctx.rooms.runs.intents(ctx.plan.run_id, open_only=True):
+        if one.kind == "image":
+            ctx.drive.close_intent("image", one.name)
+
+
+def _try_delete_image(ctx: Context, image_id: str) -> bool | None:
+    provider = ctx.rooms.provider
+    try:
+        image = ctx.call("look at the image", partial(provider.image, image_id))
+        if image.lifecycle_state == "DELETED":
+            return True
+        ctx.drive.check()
+        ctx.call("delete the image", partial(provider.delete_image, image_id, if_match=image.etag))
+    except errors.NotFoundError:
+        return True
+    except (errors.StateConflict, errors.PreconditionFailed):
+        return None
+    return True
+
+
+def _our_images(ctx: Context) -> list[Image]:
+    plan = ctx.plan
+    named = ctx.rooms.provider.images(plan.compartment_id, name=plan.image_name)
+    found = {image.id: image for image in named if image.tags.get(RUN_TAG) == plan.run_id}
+    recorded = [one for one in ctx.rooms.runs.intents(plan.run_id, open_only=True) if one.kind == "image"]
+    for one in recorded:
+        if one.resource_id is not None and one.resource_id not in found:
+            try:
+                image = ctx.call("look at the image", partial(ctx.rooms.provider.image, one.resource_id))
+            except errors.NotFoundError:
+                continue
+            found[image.id] = image
+    return [image for image in found.values() if image.lifecycle_state != "DELETED"]
+
+
+def stays(runs: RunStore, plan: ExportPlan, *, resumable: bool = True) -> list[str]:
+    """The last lines of an ending that keeps things: what stays, and the commands that end it."""
+    left = leftovers(runs, plan.run_id)
+    if not left:
+        return []
+    return [
+        *(f"stays in the tenancy: {one}" for one in left),
+        *(["resume: give the same command again"] if resumable else []),
+        f"clean up: hyperexport runs cancel {plan.run_id}",
+    ]

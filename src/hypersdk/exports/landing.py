@@ -1,0 +1,244 @@
+"""Steps that bring an exported object to where it was asked for: read, proven, then named.
+
+Rules of this file: bytes that fail a proof are fetched again once, from the start; a replaced object is started again
+once; a local name is given by `publish`, a name in Object Storage by a rename that is pinned to the proven etag.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypersdk import errors, events
+from hypersdk.disks.verify import verify_disk
+from hypersdk.exports.context import Context
+from hypersdk.exports.plan import Step, Target
+from hypersdk.model import Checksum, Disk, ObjectInfo, Proof, format_size
+from hypersdk.transfer.checksums import file_digests
+from hypersdk.transfer.engine import download, verify_object
+from hypersdk.transfer.partial import SealedPartial, discard, partial_name
+from hypersdk.transfer.publish import publish
+
+DIGESTS = ("sha256", "crc32c")
+"""SHA-256 because everybody can check it, CRC32C because Object Storage and our part journal speak it."""
+
+
+def check_space(target: Target, size: int) -> None:
+    """Refuse a download that the file system has no room for.
+
+    Raises:
+        PreflightRefused: says how much is missing; the run can be resumed.
+    """
+    if target.path is None:
+        return
+    directory, name = os.path.split(target.path)
+    try:
+        there = Path(directory, partial_name(name)).stat().st_blocks * 512  # POSIX counts blocks of 512 bytes
+    except OSError:
+        there = 0
+    free = shutil.disk_usage(directory).free
+    if free + there < size:
+        raise errors.PreflightRefused(
+            f"{directory} has {format_size(free)} free, the disk needs {format_size(size - there)} more",
+            resource=directory,
+            hint="make room, then give the same command again",
+        )
+
+
+def run_download(ctx: Context, step: Step) -> Mapping[str, Any]:
+    """Fetch the object into the partial file."""
+    target = ctx.plan.target(step)
+    assert target.path is not None
+    info = _exported(ctx, target)
+    check_space(target, info.size)
+    try:
+        sealed = _fetch(ctx, step, info, target.path)
+    except errors.ObjectChanged as error:
+        ctx.rooms.note(f"{error.message}: started again from the beginning")
+        info = _look_again(ctx, target)
+        sealed = _fetch(ctx, step, info, target.path)
+    return {"size": sealed.size, "etag": info.etag, "version": info.version, "checksums": _values(sealed.checksums)}
+
+
+def _exported(ctx: Context, target: Target) -> ObjectInfo:
+    """The object as it was last looked at by a finished step."""
+    seen = ctx.result("download", target.format) or ctx.result("verify-object", target.format)
+    seen = seen or ctx.result("await-object", target.format)
+    return ObjectInfo(target.staging, seen["size"], seen["etag"], version=seen["version"])
+
+
+def _look_again(ctx: Context, target: Target) -> ObjectInfo:
+    info = ctx.call("look at the object", lambda: ctx.rooms.store.head(target.staging))
+    ctx.drive.know("object", target.staging.name, etag=info.etag, size=info.size)
+    return info
+
+
+def _fetch(ctx: Context, step: Step, info: ObjectInfo, path: str) -> SealedPartial:
+    rooms = ctx.rooms
+    return download(
+        rooms.store,
+        info,
+        path,
+        wire=rooms.wire,
+        retrier=rooms.retrier,
+        options=rooms.transfer,
+        advanced=_advanced(ctx, step),
+    )
+
+
+def run_verify(ctx: Context, step: Step) -> Mapping[str, Any]:
+    """Prove that the partial file is the disk that it must be; a file that is not is fetched again once."""
+    target = ctx.plan.target(step)
+    assert target.path is not None
+    partial = Path(target.path).with_name(partial_name(Path(target.path).name))
+    fetch_step = ctx.plan.step("download", step.format)
+    if not partial.exists():
+        _repeat_download(ctx, fetch_step)
+    try:
+        return _prove(ctx, step, target, str(partial))
+    except errors.VerificationError as error:
+        ctx.rooms.note(f"{error.message}: fetched again from the beginning, in case the fault lay on the way")
+        discard(target.path)
+        _repeat_download(ctx, fetch_step)
+        return _prove(ctx, step, target, str(partial))
+
+
+def _repeat_download(ctx: Context, fetch_step: Step) -> None:
+    ctx.store_result(fetch_step, run_download(ctx, fetch_step))
+
+
+def _prove(ctx: Context, step: Step, target: Target, partial: str) -> Mapping[str, Any]:
+    fetched = ctx.result("download", target.format)
+    disk, sentences = _inspect(ctx, target, partial)
+    if disk.file_size != fetched["size"]:
+        raise errors.VerificationError(
+            f"{partial} has {disk.file_size} bytes, the object {fetched['size']}", resource=partial
+        )
+    digests = file_digests(partial, DIGESTS, tick=_ticking(ctx, step, disk.file_size))
+    _agree_with_wire(digests, fetched["checksums"], partial)
+    return {
+        "size": disk.file_size,
+        "virtual_size": disk.virtual_size,
+        "checksums": _values(digests),
+        "proof": [f"{disk.file_size} bytes, as many as the object has", *sentences],
+    }
+
+
+def _inspect(ctx: Context, target: Target, partial: str) -> tuple[Disk, tuple[str, ...]]:
+    disk, sentences = verify_disk(partial, target.format, waiter=ctx.rooms.waiter)
+    largest = ctx.result("await-image").get("size")
+    # The image's size is what OCI shows as provisioned: an exported disk may be smaller, never larger.
+    if largest and disk.virtual_size > largest + _ROUNDING:
+        raise errors.VerificationError(
+            f"the disk claims {format_size(disk.virtual_size)} for the guest, the image has {format_size(largest)}",
+            resource=partial,
+        )
+    return disk, sentences
+
+
+_ROUNDING = 16 * 1024**2
+"""Bytes by which formats round a size up (a VHD to a cylinder, others to a MiB)."""
+
+
+def _agree_with_wire(digests: tuple[Checksum, ...], wire: Mapping[str, str], partial: str) -> None:
+    for digest in digests:
+        if digest.algorithm in wire and wire[digest.algorithm] != digest.value:
+            raise errors.VerificationError(
+                f"{partial} reads back as {digest}, received was {wire[digest.algorithm]}", resource=partial
+            )
+
+
+def run_publish(ctx: Context, step: Step) -> Mapping[str, Any]:
+    """Give the proven file its final name."""
+    target = ctx.plan.target(step)
+    assert target.path is not None
+    proven = ctx.result("verify", step.format)
+    checksums = _checksums(proven)
+    proof = Proof(proven["size"], checksums, tuple(proven["proof"]))
+    partial = Path(target.path).with_name(partial_name(Path(target.path).name))
+    publish(SealedPartial(str(partial), proven["size"], checksums), proof, target.path, overwrite=ctx.options.overwrite)
+    return {"path": target.path}
+
+
+def run_verify_object(ctx: Context, step: Step) -> Mapping[str, Any]:
+    """Prove an object by reading all of it, without keeping it."""
+    target = ctx.plan.target(step)
+    info = _exported(ctx, target)
+    try:
+        return _prove_object(ctx, step, info)
+    except errors.ObjectChanged as error:
+        ctx.rooms.note(f"{error.message}: started again from the beginning")
+        return _prove_object(ctx, step, _look_again(ctx, target))
+
+
+def _prove_object(ctx: Context, step: Step, info: ObjectInfo) -> Mapping[str, Any]:
+    rooms = ctx.rooms
+    checksums = verify_object(
+        rooms.store,
+        info,
+        wire=rooms.wire,
+        retrier=rooms.retrier,
+        options=rooms.transfer,
+        advanced=_advanced(ctx, step),
+    )
+    return {
+        "size": info.size,
+        "etag": info.etag,
+        "version": info.version,
+        "virtual_size": None,
+        "checksums": _values(checksums),
+        "proof": [f"all {info.size} bytes were read by ranges of one etag"],
+    }
+
+
+def run_rename(ctx: Context, step: Step) -> Mapping[str, Any]:
+    """Give the proven object its final name; a name that is taken stays as it is unless it may be replaced."""
+    target = ctx.plan.target(step)
+    final, store = target.final, ctx.rooms.store
+    assert final is not None
+    info = _exported(ctx, target)
+    try:
+        named = ctx.call("name the object", lambda: store.rename(info, final.name, if_absent=not ctx.options.overwrite))
+    except errors.NotFoundError:
+        # An earlier try's reply was lost, or it was killed before it could note it: then the object is there.
+        named = ctx.call("look at the final object", lambda: store.head(final))
+        if named.size != info.size:
+            raise errors.ObjectChanged(
+                f"{target.staging} is gone and {final} is another object", resource=str(final)
+            ) from None
+    ctx.drive.close_intent("object", target.staging.name)
+    return {"size": info.size, "etag": named.etag, "version": named.version}
+
+
+def proof_of(ctx: Context, target: Target) -> Mapping[str, Any]:
+    """What was proven of a disk: size, virtual size, checksums and sentences."""
+    proven = ctx.result("verify", target.format) or ctx.result("verify-object", target.format)
+    return {key: proven[key] for key in ("size", "virtual_size", "checksums", "proof")}
+
+
+def _advanced(ctx: Context, step: Step) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        ctx.rooms.waiter.report(events.StepAdvanced(ctx.plan.run_id, step.name, done, total))
+
+    return report
+
+
+def _ticking(ctx: Context, step: Step, total: int) -> Callable[[int], None]:
+    advanced = _advanced(ctx, step)
+
+    def tick(done: int) -> None:
+        ctx.rooms.waiter.tick()
+        advanced(done, total)
+
+    return tick
+
+
+def _values(checksums: tuple[Checksum, ...]) -> dict[str, str]:
+    return {one.algorithm: one.value for one in checksums}
+
+
+def _checksums(result: Mapping[str, Any]) -> tuple[Checksum, ...]:
+    return tuple(Checksum(name, value) for name, value in result["checksums"].items())

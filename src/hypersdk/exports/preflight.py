@@ -1,0 +1,305 @@
+"""Everything that can be known to fail is refused before anything is created. A refusal says what to do.
+
+Rules of this file: a check only looks, the write proof excepted, which takes back what it made; checks that cost
+nothing go first; what cannot be known is not guessed, and a later step's error says it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hypersdk import errors
+from hypersdk.disks.qemu_img import find_qemu_img
+from hypersdk.exports.context import ExportRooms
+from hypersdk.exports.options import ExportOptions
+from hypersdk.exports.plan import MANIFEST, ExportPlan, manifest_ref
+from hypersdk.exports.result import is_manifest
+from hypersdk.model import Instance, Volume, format_size
+from hypersdk.storage.protocol import BucketFacts
+from hypersdk.storage.url import MAX_FILE_NAME, MAX_OBJECT_NAME
+
+GIB = 1024**3
+
+MAX_EXPORT_SIZE = 400 * GIB
+"""Images above 400 GB are neither exported nor imported (docs.oracle.com, "Image Import/Export", "Size limits")."""
+
+RUNNING, STOPPED = "RUNNING", "STOPPED"
+
+
+@dataclass
+class Findings:
+    """What preflight learned; later steps and the manifest use it."""
+
+    instance: Instance
+    boot: Volume | None = None
+    data: tuple[Volume, ...] = ()
+    versioned: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a step's result."""
+        one = self.instance
+        return {
+            "former_state": one.lifecycle_state,
+            "instance": {
+                "id": one.id,
+                "name": one.name,
+                "compartment_id": one.compartment_id,
+                "region": one.region,
+                "availability_domain": one.availability_domain,
+                "shape": one.shape,
+                "image_id": one.image_id,
+                "launch_options": dict(one.launch_options),
+                "metadata_keys": list(one.metadata_keys),
+                "tags": dict(one.tags),
+            },
+            "boot_volume": None if self.boot is None else _volume(self.boot),
+            "data_volumes": [_volume(volume) for volume in self.data],
+            "versioned": self.versioned,
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a check may look at."""
+
+    rooms: ExportRooms
+    plan: ExportPlan
+    options: ExportOptions
+    found: Findings
+
+    def refuse(self, message: str, hint: str, resource: str | None = None) -> errors.PreflightRefused:
+        """A refusal that says what to do."""
+        return errors.PreflightRefused(message, hint=hint, resource=resource or self.plan.instance_id)
+
+
+def preflight(
+    rooms: ExportRooms, plan: ExportPlan, options: ExportOptions, instance: Instance, *, dry_run: bool = False
+) -> Findings:
+    """Make every check.
+
+    Args:
+        rooms: the cloud.
+        plan: what will be done.
+        options: how it was asked for.
+        instance: the instance, just looked at.
+        dry_run: create nothing, not even for the proof that the bucket can be written; says so.
+
+    Raises:
+        PreflightRefused: the plan cannot succeed.
+        DestinationExists, AlreadyExists: a final name is taken.
+        NotFoundError: the bucket is absent or must not be seen.
+        ToolMissing: qemu-img is not installed.
+    """
+    question = _Question(rooms, plan, options, Findings(instance))
+    for check in CHECKS:
+        check(question)
+    if dry_run:
+        question.found.notes.append("that the bucket can be written was not tried (dry run)")
+    else:
+        _prove_write(question)
+    return question.found
+
+
+def _tools(question: _Question) -> None:
+    if question.options.local:
+        find_qemu_img()
+
+
+def _local_destination(question: _Question) -> None:
+    for target in question.plan.targets:
+        if target.path is None:
+            continue
+        path = Path(target.path)
+        name = os.fsencode(path.name + MANIFEST)
+        if len(name) > MAX_FILE_NAME:
+            raise question.refuse(
+                f"the name of the manifest, {path.name}{MANIFEST}, has {len(name)} bytes; {MAX_FILE_NAME} are allowed",
+                "choose a shorter file name with -o",
+                str(path),
+            )
+        if not path.parent.is_dir():
+            raise question.refuse(f"no such directory: {path.parent}", f"mkdir -p {path.parent}", str(path.parent))
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise question.refuse(f"{path.parent} cannot be written", "choose another one with -o", str(path.parent))
+        check_free_name(path, overwrite=question.options.overwrite)
+
+
+def check_free_name(path: Path, *, overwrite: bool) -> None:
+    """Refuse a final name that is taken.
+
+    Raises:
+        DestinationExists: it is, and must not or cannot be replaced.
+    """
+    if path.is_dir():
+        raise errors.DestinationExists(f"{path} is a directory", resource=str(path), hint=f"write {path}/")
+    manifest = path.with_name(path.name + MANIFEST)
+    for taken in (path, manifest):
+        # A manifest of ours whose disk is gone speaks of nothing any more.
+        if not overwrite and os.path.lexists(taken) and not (taken == manifest and is_manifest(manifest)):
+            raise errors.DestinationExists(
+                f"{taken} exists", resource=str(taken), hint="--overwrite replaces it, -o chooses another name"
+            )
+
+
+def _instance_state(question: _Question) -> None:
+    one = question.found.instance
+    state = one.lifecycle_state
+    if state in {"TERMINATED", "TERMINATING"}:
+        raise question.refuse(f"{one.name} is {state}: its boot volume cannot be imaged", "export another instance")
+    if state not in {RUNNING, STOPPED}:
+        raise question.refuse(f"{one.name} is {state}", f"wait until it is {STOPPED} or {RUNNING}, then try again")
+    if not _may_be_imaged(question):
+        raise question.refuse(
+            f"OCI allows no image of {one.name} (a database system, or its Marketplace image forbids it)",
+            "export its volumes by another way, such as a clone attached to another instance",
+        )
+    if state == RUNNING and not question.options.allow_shutdown:
+        raise question.refuse(
+            f"{one.name} is running: OCI shuts it down while it makes the image, for some minutes, "
+            "and starts it again afterwards",
+            f"allow that with --allow-shutdown, or stop it first: hyperexport instances stop {one.id} --soft",
+        )
+
+
+def _may_be_imaged(question: _Question) -> bool:
+    image_id = question.found.instance.image_id
+    if image_id is None:
+        return True
+    try:
+        image = question.rooms.retrier.call("look at its image", lambda: question.rooms.provider.image(image_id))
+    except (errors.NotFoundError, errors.PermissionDenied):
+        return True  # a platform image that was withdrawn, or one that we may not see: OCI will say
+    return image.create_image_allowed
+
+
+def _region(question: _Question) -> None:
+    ours, theirs = question.rooms.provider.region, question.found.instance.region
+    # A short name ("iad") is a region key of the old style; only two full names can be told apart for sure.
+    if "-" in ours and "-" in theirs and ours != theirs:
+        raise question.refuse(f"the instance lives in {theirs}, we work in {ours}", f"--region {theirs}")
+
+
+def _volumes(question: _Question) -> None:
+    found = question.found
+    listed = list(question.rooms.provider.volumes(found.instance))
+    found.boot = next((volume for volume in listed if volume.boot), None)
+    found.data = tuple(volume for volume in listed if not volume.boot)
+    if found.boot is not None and found.boot.size > MAX_EXPORT_SIZE:
+        raise question.refuse(
+            f"the boot volume has {format_size(found.boot.size)}; OCI exports no image above 400 GB",
+            "move data to block volumes and shrink the boot volume, or copy the volume from another instance",
+            found.boot.id,
+        )
+    if found.data:
+        names = ", ".join(f"{volume.name} ({format_size(volume.size)})" for volume in found.data)
+        found.notes.append(f"left out, because an image holds the boot volume only: {names}")
+
+
+def _free_space(question: _Question) -> None:
+    boot = question.found.boot
+    for target in question.plan.targets:
+        if target.path is None or boot is None:
+            continue
+        free = shutil.disk_usage(Path(target.path).parent).free
+        if free < boot.size:
+            question.found.notes.append(
+                f"{Path(target.path).parent} has {format_size(free)} free, the boot volume {format_size(boot.size)}; "
+                "unused space is not exported, so it may fit: it is checked again once the size is known"
+            )
+
+
+def _bucket(question: _Question) -> None:
+    at = question.plan.targets[0].staging
+    store, call = question.rooms.store, question.rooms.retrier.call
+    try:
+        facts = call("look at the bucket", lambda: store.bucket(at))
+    except (errors.NotFoundError, errors.PermissionDenied) as error:
+        error.hint = (
+            f"check --bucket-name, --namespace and --region; or ask for: {policy('read buckets')} "
+            f"and {policy('manage objects')}"
+        )
+        raise
+    _judge_bucket(question, facts)
+    for target in question.plan.targets:
+        _object_names(question, target.staging.name, *([target.final.name + MANIFEST] if target.final else []))
+        final = target.final
+        if final is None or question.options.overwrite:
+            continue
+        for ref in (final, manifest_ref(final)):
+            if call("look for the final object", partial(store.exists, ref)):
+                raise errors.AlreadyExists(
+                    f"{ref} exists", resource=str(ref), hint="--overwrite replaces it, --to chooses another name"
+                )
+
+
+def _judge_bucket(question: _Question, facts: BucketFacts) -> None:
+    name = f"{facts.namespace}/{facts.name}"
+    if facts.storage_tier == "Archive":
+        raise question.refuse(
+            f"bucket {name} keeps its objects in the Archive tier: an exported disk could not be read",
+            "choose a bucket of the Standard tier with --bucket-name",
+            name,
+        )
+    if facts.read_only:
+        raise question.refuse(f"bucket {name} is read-only (a replication target)", "choose another bucket", name)
+    question.found.versioned = facts.versioning != "Disabled"
+    if question.found.versioned:
+        question.found.notes.append(f"bucket {name} keeps old versions: what we delete is deleted with its version")
+    if facts.retention:
+        question.found.notes.append(
+            f"bucket {name} has retention rules: the staging object can be deleted only when they expire"
+        )
+
+
+def _object_names(question: _Question, *names: str) -> None:
+    for name in names:
+        if len(name.encode()) > MAX_OBJECT_NAME:
+            raise question.refuse(
+                f"the object name {name} has {len(name.encode())} bytes; {MAX_OBJECT_NAME} are allowed",
+                "choose a shorter prefix",
+                name,
+            )
+
+
+def _prove_write(question: _Question) -> None:
+    at = question.plan.targets[0].staging
+    store, call = question.rooms.store, question.rooms.retrier.call
+    try:
+        upload = call("prove that the bucket can be written", lambda: store.create_multipart_upload(at))
+        call("take the proof back", lambda: store.abort(upload))
+    except (errors.NotFoundError, errors.PermissionDenied) as error:
+        raise question.refuse(
+            f"bucket {at.namespace}/{at.bucket} cannot be written: {error.message}",
+            f"ask for: {policy('manage objects')}",
+            str(at),
+        ) from error
+
+
+def policy(what: str) -> str:
+    """The policy sentence to ask an administrator for (docs.oracle.com, "Common Policies")."""
+    place = "B" if "bucket" in what or "object" in what else "C"
+    return f"Allow group Exporters to {what} in compartment {place}"
+
+
+CHECKS: tuple[Callable[[_Question], None], ...] = (
+    _tools,
+    _local_destination,
+    _region,
+    _instance_state,
+    _volumes,
+    _free_space,
+    _bucket,
+)
+"""In the order of their cost."""
+
+
+def _volume(volume: Volume) -> Mapping[str, Any]:
+    return {"id": volume.id, "name": volume.name, "size": volume.size}
