@@ -17,7 +17,7 @@ class Assumptions:
     """The switches, by their Python names (`status-object` is `status_object`).
 
     Args:
-        status_object: a tiny JSON object stands at the name in the second half of EXPORTING (one script saw it).
+        status_object: a tiny JSON object stands at the name late in EXPORTING (one script saw it).
         open_upload: a second multipart upload of the object's name stays open after an export (dstack issue 3914).
         no_work_request_id: CreateImage and ExportImage send no `opc-work-request-id` (2018 recordings).
         work_request_id_list: that header holds two ids with a comma (Terraform provider's source).

@@ -24,6 +24,8 @@ from hypersdk_emulator.records import Image, Job, find_image, find_job
 from hypersdk_emulator.workrequests import ended
 
 PART_BYTES = 10 << 20
+STATUS_SHARE = 0.75
+"""Share of EXPORTING after which the object's name is first touched; before it the bucket looks as it was."""
 STATUS_TEXT = b'{"status":"EXPORTING"}'
 CHUNK = 1 << 20
 OCI_DISK, OCI_METADATA = "output.QCOW2", "image_metadata.json"
@@ -36,7 +38,7 @@ def start(cloud: Cloud, job: Job) -> None:
 
 
 async def _run(cloud: Cloud, job: Job) -> None:
-    await jobs.until(cloud, (job.work.started + job.work.due) / 2)
+    await jobs.until(cloud, job.work.accepted + STATUS_SHARE * (job.work.due - job.work.accepted))
     job = _begin(cloud, job)
     effect = job.doc["effect"]
     if effect not in ("work-request-fails", "export-without-object"):
