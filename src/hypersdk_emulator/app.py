@@ -86,7 +86,7 @@ async def _serve(request: web.Request) -> web.StreamResponse:
     except Exception:  # noqa: BLE001 - a fault of the emulator must reach the log and the client as a 500
         entry["error"] = traceback.format_exc()
         response = _error_reply(request, ServiceError(500, "InternalServerError", "The emulator failed; see its log"))
-    entry["status"] = response.status
+    entry["status"] = None if isinstance(response, NoReply) else response.status
     length = response.headers.get("content-length")
     entry["bytes"] = int(length) if length else getattr(response, "content_length", None)
     return response
@@ -128,7 +128,7 @@ async def _authenticate(call: Call) -> None:
     try:
         call.principal = await _signer(call)
     except SignatureRefused as refused:
-        call.cloud.log.after()[-1].setdefault("refused", str(refused))
+        call.request["entry"]["refused"] = str(refused)
         raise not_authenticated(call.route.service) from None
     if not call.principal.denied_compartments and not call.principal.may(call.operation, None):
         raise not_authorized_or_not_found()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,13 +77,6 @@ class BodyStore:
                 raise
         return Received(self._publish(path), hasher.size, hasher.digests())
 
-    async def adopt(self, path: Path, algorithms: Collection[str] = ()) -> Received:
-        """Take over a finished file of the same file system (it is moved); its digests are computed in a thread."""
-        loop = asyncio.get_running_loop()
-        hasher = Hasher(algorithms)
-        await loop.run_in_executor(self._pool, _hash_file, hasher, path)
-        return Received(self._publish(path), hasher.size, hasher.digests())
-
     def keep(self, data: bytes, algorithms: Collection[str] = ()) -> Received:
         """Store bytes that are in memory."""
         hasher = Hasher(algorithms)
@@ -90,14 +84,12 @@ class BodyStore:
         return Received(self._keep_bytes(data), hasher.size, hasher.digests())
 
     def incoming(self) -> Path:
-        """A fresh path on this store's file system, to write a file that `adopt` takes over."""
+        """A fresh path for a temporary file; what a crash leaves there goes at the next start."""
         return self._incoming / secrets.token_hex(16)
 
-    def open(self, file: str) -> BinaryIO:
-        """Open a body file for reading; `done` must follow."""
-        handle = self._path(file).open("rb")
-        self._readers[file] += 1
-        return handle
+    def open(self, file: str) -> FileIO:
+        """Open a body file for reading, unbuffered; `hold` it for longer than a moment."""
+        return FileIO(self._path(file))
 
     def hold(self, files: Iterable[str]) -> None:
         """Keep files readable although they may be discarded meanwhile; `done` must follow for each."""
@@ -162,9 +154,3 @@ async def _batch(chunks: AsyncIterator[bytes]) -> bytes:
 def _take(hasher: Hasher, out: BinaryIO, batch: bytes) -> None:
     hasher.update(batch)
     out.write(batch)
-
-
-def _hash_file(hasher: Hasher, path: Path) -> None:
-    with path.open("rb") as source:
-        while chunk := source.read(BATCH):
-            hasher.update(chunk)

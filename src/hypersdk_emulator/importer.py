@@ -72,15 +72,13 @@ async def _fetch(cloud: Cloud, place: Place, target: Path) -> None:
     rows = cloud.db.all("SELECT file, size FROM segments WHERE body = ? ORDER BY start", body)
     files = [str(row["file"]) for row in rows if row["file"]]
     cloud.bodies.hold(files)
-    opened: list[str] = []
     try:
         with target.open("wb") as out:
             for file in files:
                 with cloud.bodies.open(file) as source:
-                    opened.append(file)
                     await asyncio.to_thread(shutil.copyfileobj, source, out, CHUNK)
     finally:
-        cloud.bodies.done([*files, *opened])
+        cloud.bodies.done(files)
 
 
 async def _checked(kind: str | None, path: Path) -> tuple[int, str]:

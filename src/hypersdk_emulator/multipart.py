@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -163,7 +164,7 @@ async def create_par_upload(call: Call) -> web.StreamResponse:
     """A PUT on a write PAR with `opc-multipart: true`: the reply's `accessUri` takes parts, commit and abort."""
     name, bucket = check_name(call.params["object"]), require_bucket(call)
     upload = _begin(call, bucket, name, described(call, bucket))
-    where = call.request.raw_path.partition("?")[0].replace("/o/", "/u/", 1).rstrip("/")
+    where = f"/p/{call.params['token']}/n/{call.params['namespace']}/b/{bucket.name}/u/{urllib.parse.quote(name)}"
     body = upload_json(call, upload.id, bucket.name, name, upload.created)
     return call.reply({**body, "accessUri": f"{where}/id/{upload.id}/"})
 

@@ -117,10 +117,14 @@ class BodyReply(web.StreamResponse):
             start, stop = max(first, segment.start), min(end, segment.start + segment.size)
             if start >= stop:
                 continue
-            if request.transport is None:
+            if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the client left")
             with self._cloud.bodies.open(segment.file) as source:
-                self._sent += await loop.sendfile(request.transport, source, start - segment.start, stop - start)
+                offset = start - segment.start
+                try:
+                    await loop.sendfile(request.transport, source, offset, stop - start)
+                finally:
+                    self._sent += source.tell() - offset
 
     def _read_byte(self, at: int) -> int:
         for segment in self._segments:
