@@ -1,14 +1,18 @@
 """The local file store keeps the promises of every store, and those of files."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from store_suite import Bound, StoreSuite
 
 from hypersdk import errors, events
 from hypersdk.model import ObjectRef
 from hypersdk.storage.backends.file import FileStore
+from hypersdk.storage.backends.memory import MemoryStore
 from hypersdk.storage.protocol import PutCondition, PutOptions
 from hypersdk.storage.url import local_ref
 
@@ -101,3 +105,27 @@ def test_a_new_file_has_the_users_mode(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     assert (tmp_path / "x").stat().st_mode == plain.stat().st_mode
+
+
+components = st.text("ab-.0é\x01", min_size=1, max_size=3).filter(lambda text: text not in {".", ".."})
+object_names = st.lists(components, min_size=1, max_size=3).map("/".join)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sets(object_names, max_size=12), st.text("ab/-", max_size=3))
+def test_a_directory_lists_like_a_bucket(names: set[str], prefix: str) -> None:
+    """Whatever names lie in a directory, its listing is what a bucket of the same names would show."""
+    kept = {name for name in names if not any(other.startswith(f"{name}/") for other in names)}
+    buckets, files = MemoryStore(), FileStore()
+    with tempfile.TemporaryDirectory() as root:
+        for name in kept:
+            path = Path(root, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            buckets.put(ObjectRef("memory", "", "b", name), b"")
+        if "//" in prefix or prefix.startswith("/"):
+            return
+        for recursive in (True, False):
+            listed = [info.ref.name for info in files.list(ObjectRef("file", "", root, prefix), recursive=recursive)]
+            expected = buckets.list(ObjectRef("memory", "", "b", prefix), recursive=recursive)
+            assert listed == [info.ref.name for info in expected]

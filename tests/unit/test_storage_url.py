@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -18,6 +18,7 @@ oci_refs = st.builds(ObjectRef, st.just("oci"), places, places, names)
 PAR = "https://objectstorage.us-ashburn-1.oraclecloud.com/p/s3cr3t/n/ns/b/bkt/o/dir%2Fa%20b"
 
 
+@settings(deadline=None)
 @given(oci_refs)
 def test_oci_urls_are_reversible(ref: ObjectRef) -> None:
     """Whatever an object's name holds, its printed URL and the one of ocifs mean the same object again."""
@@ -25,6 +26,7 @@ def test_oci_urls_are_reversible(ref: ObjectRef) -> None:
     assert url.parse(f"oci://{ref.bucket}@{ref.namespace}/{ref.name}").ref == ref
 
 
+@settings(deadline=None)
 @given(
     oci_refs, st.none() | tokens, st.sampled_from(["https://objectstorage.x-y-1.oraclecloud.com", "http://127.0.0.1:8"])
 )
@@ -35,6 +37,7 @@ def test_web_addresses_of_objects_are_reversible(ref: ObjectRef, token: Secret |
         assert url.parse(address.url().reveal()) == address
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1).filter(lambda path: "://" not in path)
 )
@@ -46,6 +49,7 @@ def test_paths_mean_the_same_file(path: str) -> None:
     assert url.parse(str(ref)).ref == ref
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=40))
 def test_names_and_local_paths_are_one_reversible_function(name: str) -> None:
     """A name that may be a local path comes back the same, and stays below its root; the rest is refused (C028)."""
