@@ -19,7 +19,8 @@ from hypersdk_emulator import seeding, tls
 from hypersdk_emulator.app import OPERATIONS, make_runner
 from hypersdk_emulator.assumptions import AssumptionError
 from hypersdk_emulator.cloud import Cloud, Options
-from hypersdk_emulator.seed import Seed, SeedError
+from hypersdk_emulator.seed import Seed
+from hypersdk_emulator.seednode import SeedError
 
 
 def parser() -> argparse.ArgumentParser:

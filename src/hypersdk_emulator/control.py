@@ -19,7 +19,8 @@ from hypersdk_emulator.faults import FaultError
 from hypersdk_emulator.fields import text
 from hypersdk_emulator.records import images_in
 from hypersdk_emulator.routing import Handler, Route
-from hypersdk_emulator.seed import Reader, SeedError
+from hypersdk_emulator.seed import Reader
+from hypersdk_emulator.seednode import SeedError
 from hypersdk_emulator.state import ImageState
 
 MAX_ADVANCE_SECONDS = 100 * 365 * 86400

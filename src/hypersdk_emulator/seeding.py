@@ -10,7 +10,8 @@ from hypersdk_emulator import seed as seeds
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute import MB_PER_GB
 from hypersdk_emulator.records import Image, Instance, new_ocid, unfinished_jobs
-from hypersdk_emulator.seed import Reader, Seed, SeedError
+from hypersdk_emulator.seed import Reader, Seed
+from hypersdk_emulator.seednode import SeedError
 from hypersdk_emulator.state import ImageState, Timeline
 
 CHUNK = 1 << 20

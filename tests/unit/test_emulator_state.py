@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from hypersdk_emulator.assumptions import AssumptionError, Assumptions
 from hypersdk_emulator.errors import ServiceError
-from hypersdk_emulator.seed import Reader, SeedError
+from hypersdk_emulator.seed import Reader
+from hypersdk_emulator.seednode import SeedError
 from hypersdk_emulator.state import (
     ACTIONS,
     STABLE,
