@@ -6,7 +6,7 @@ import hashlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -20,6 +20,7 @@ def test_check_value():
     assert checksums.as_checksum(0x1F) == Checksum("crc32c", "0000001f")
 
 
+@settings(deadline=None)
 @given(first=st.binary(max_size=300), second=st.binary(max_size=300))
 def test_two_pieces_combine(first, second):
     """The CRC of two pieces joined follows from their own CRCs."""
@@ -40,6 +41,7 @@ def test_long_pieces_combine():
     assert checksums.crc32c_combine(half, half, 2 * length) == stepwise
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400), max_size=6), data=st.data())
 def test_parts_in_any_order(body, cuts, data):
     """Parts that cover a body give its CRC in whatever order they arrive."""

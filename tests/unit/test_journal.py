@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef
@@ -94,6 +94,7 @@ def test_trust_needs_the_same_boot_or_a_seal():
 RANGES = st.lists(st.tuples(st.integers(0, 900), st.integers(1, 100)), max_size=12)
 
 
+@settings(deadline=None)
 @given(ranges=RANGES, data=st.data())
 def test_any_damage_only_forgets(ranges, data):
     """Whatever bytes of a journal are lost, zeroed or cut, the ranges that are read were all written, none overlap."""
@@ -112,6 +113,7 @@ def test_any_damage_only_forgets(ranges, data):
     assert len(covered) == len(set(covered))
 
 
+@settings(deadline=None)
 @given(whole=st.lists(st.integers(1, 50), max_size=20))
 def test_disjoint_ranges_are_all_kept(whole):
     """Ranges that do not overlap are all kept, in whatever order they were written."""

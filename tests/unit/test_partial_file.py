@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -43,6 +43,7 @@ def names(directory: Path) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.lists(st.sampled_from([b"\0" * 8, b"\0" * 7 + b"x", b"x" * 8]), max_size=12))
 def test_runs_are_exactly_the_data(tail, blocks):
     """Writing only the runs into zeros gives back the bytes, and no run has a zero block at its edge."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk.model import ByteRange
@@ -24,6 +24,7 @@ def test_sizes_around_a_multiple(n, more):
     assert (parts[-1].stop if parts else 0) == size
 
 
+@settings(deadline=None)
 @given(size=st.integers(0, 5000), part=st.integers(1, 700), start=st.integers(0, 100))
 def test_pieces_touch_and_cover(size, part, start):
     """For any size and part size the pieces are in order, not empty, and touch each other."""
@@ -35,6 +36,7 @@ def test_pieces_touch_and_cover(size, part, start):
     assert reached == start + size
 
 
+@settings(deadline=None)
 @given(size=st.integers(0, 60), have=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8))
 def test_gaps_are_what_is_missing(size, have):
     """What we have and the gaps are exactly the object, however the pieces overlap."""

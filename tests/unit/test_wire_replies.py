@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -73,6 +73,7 @@ def test_encoding_of_unknown_length_is_refused():
         replies.check_head(asking(None, None), 200, {"etag": "e1", "content-encoding": "br", "content-length": "5"})
 
 
+@settings(deadline=None)
 @given(start=st.integers(0, 50), length=st.integers(1, 50), shift=st.integers(-3, 3), grow=st.integers(-3, 3))
 def test_only_the_exact_range_passes(start, length, shift, grow):
     """C013: for any range, exactly the Content-Range that was asked for passes."""

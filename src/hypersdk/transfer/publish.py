@@ -30,11 +30,13 @@ def publish(sealed: SealedPartial, proof: Proof, destination: str, *, overwrite:
     Raises:
         DestinationExists: the name is taken by another file.
         VerificationError: the file is not the one that was proven.
+        UsageError: the destination is in another directory.
         FileError: the file system refuses.
     """
     directory, name = os.path.split(destination)
-    source_directory, temporary = os.path.split(sealed.path)
-    assert source_directory == directory, "a file is published in the directory where it was made"
+    temporary = Path(sealed.path).name
+    if Path(sealed.path).absolute().parent != Path(destination).absolute().parent:
+        raise errors.UsageError(f"{sealed.path} can only get a name in its own directory, not {destination}")
     with local.file_errors(destination), local.directory(directory) as handle:
         found = _facts(handle, temporary)
         there = _facts(handle, name)
