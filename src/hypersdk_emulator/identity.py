@@ -212,7 +212,7 @@ async def list_compartments(call: Call) -> web.StreamResponse:
     if call.query.get("lifecycleState", "ACTIVE") != "ACTIVE":
         rows = []
     if call.query.get("accessLevel") == "ACCESSIBLE":
-        rows = [row for row in rows if row["id"] not in call.principal.denied_compartments]
+        rows = [row for row in rows if call.principal.may("GetCompartment", row["id"])]
     found, headers = call.page(rows)
     return call.reply([_compartment(row) for row in found], headers=headers)
 
