@@ -13,12 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aiohttp import web
-
 from hypersdk_emulator import seeding, tls
 from hypersdk_emulator.app import OPERATIONS, make_runner
 from hypersdk_emulator.assumptions import AssumptionError
 from hypersdk_emulator.cloud import Cloud, Options
+from hypersdk_emulator.listener import Listener
 from hypersdk_emulator.seed import Seed
 from hypersdk_emulator.seednode import SeedError
 
@@ -56,20 +55,20 @@ async def serve(arguments: argparse.Namespace, state: Path, seed: Seed | None) -
     runner = make_runner(cloud)
     await runner.setup()
     context = None if authority is None else _context(authority)
-    site = web.TCPSite(runner, arguments.host, arguments.port, ssl_context=context, backlog=1024)
-    await site.start()
-    host, port = runner.addresses[0][:2]
+    listener = Listener(runner, arguments.host, arguments.port, context)
+    await listener.open()
+    cloud.network_away = listener.away
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     ready = {
-        "endpoint": f"{'https' if authority else 'http'}://{host}:{port}",
+        "endpoint": f"{'https' if authority else 'http'}://{listener.netloc}",
         "token": cloud.token,
         "ca": str(authority.ca) if authority else None,
         "state": str(state),
     }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
     cloud.holds.release()
     await runner.cleanup()

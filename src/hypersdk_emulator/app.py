@@ -22,6 +22,7 @@ from hypersdk_emulator.signatures import BODY_HEADERS, Principal, SignatureRefus
 CLOUD: web.AppKey[Cloud] = web.AppKey("cloud", Cloud)
 OPERATIONS = frozenset(route.operation for route in ROUTES if route.auth != "control")
 _ANONYMOUS = Principal("anonymous")
+_OBJECT_KEYS = ("objectName", "object", "sourceName", "sourceObjectName")
 _READ_BUFFER = 1 << 20
 _ROUTER = Router(ROUTES)
 
@@ -103,7 +104,7 @@ async def _answer(
     if route.auth == "control":
         return await route.handler(call)
     await _authenticate(call)
-    fault = cloud.faults.take(route.operation, path=path, object_name=params.get("object", ""))
+    fault = cloud.faults.take(route.operation, path=path, object_name=await _object_name(call))
     if fault is None:
         return await route.handler(call)
     entry["fault"] = fault.id
@@ -111,7 +112,23 @@ async def _answer(
     instead = await effects.before(call, fault)
     if instead is not None:
         return instead
-    return await effects.after(call, fault, await route.handler(call))
+    try:
+        response = await route.handler(call)
+    except ServiceError as error:
+        response = _error_reply(request, error)
+    return await effects.after(call, fault, response)
+
+
+async def _object_name(call: Call) -> str:
+    """The object that a call is about: in its path, or in the JSON of calls such as ExportImage and RenameObject."""
+    if "object" in call.params or not call.route.body_signed or call.request.method != "POST":
+        return call.params.get("object", "")
+    try:
+        body = json.loads(await call.raw() or b"{}")
+    except ValueError:
+        return ""
+    names = (body.get(key) for key in _OBJECT_KEYS) if isinstance(body, dict) else ()
+    return next((name for name in names if isinstance(name, str)), "")
 
 
 async def _authenticate(call: Call) -> None:
@@ -122,19 +139,28 @@ async def _authenticate(call: Call) -> None:
     """
     if call.route.auth == "par":
         call.principal = pars.authorize(call)
+    elif call.route.auth == "public" and "authorization" not in call.headers:
         return
-    if call.route.auth == "public" and "authorization" not in call.headers:
-        return
-    try:
+    else:
         call.principal = await _signer(call)
-    except SignatureRefused as refused:
-        call.request["entry"]["refused"] = str(refused)
-        raise not_authenticated(call.route.service) from None
     if not call.principal.denied_compartments and not call.principal.may(call.operation, None):
         raise not_authorized_or_not_found()
 
 
 async def _signer(call: Call) -> Principal:
+    """Who signed.
+
+    Raises:
+        ServiceError: 401; the reason is in the log only.
+    """
+    try:
+        return await _checked_signer(call)
+    except SignatureRefused as refused:
+        call.request["entry"]["refused"] = str(refused)
+        raise not_authenticated(call.route.service) from None
+
+
+async def _checked_signer(call: Call) -> Principal:
     request = call.request
     body_signed = call.route.body_signed and request.method in ("POST", "PUT", "PATCH")
     headers = {name.lower(): value for name, value in request.headers.items()}

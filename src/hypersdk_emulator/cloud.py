@@ -4,7 +4,7 @@ import asyncio
 import hmac
 import secrets
 from collections import Counter, deque
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,7 @@ class Cloud:
         self.settings = Settings(**(self.db.setting("cloud") or {}))
         self.token = self._kept_secret("control-token", secrets.token_urlsafe(24))
         self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
+        self.network_away: Callable[[Callable[[], bool]], Coroutine[Any, Any, None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def assume(self, values: Mapping[str, Any]) -> None:
@@ -139,6 +140,12 @@ class Cloud:
     def is_control_token(self, token: str) -> bool:
         """True for the token that the emulator printed at its start."""
         return hmac.compare_digest(token.encode(), self.token.encode())
+
+    def begin_outage(self, fault: Fault) -> None:
+        """From now on no connection is taken and no call answered, until the fault's real time is over."""
+        self.faults.start_outage(fault, self.clock.wall())
+        if self.network_away:
+            self.start_task(self.network_away(lambda: self.faults.in_outage(self.clock.wall())))
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine beside the calls (an export, for one); it is cancelled when the emulator ends."""

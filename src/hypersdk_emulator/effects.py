@@ -27,7 +27,7 @@ async def before(call: Call, fault: Fault) -> web.StreamResponse | None:
         case "reset":
             return NoReply()
         case "outage":
-            call.cloud.faults.start_outage(fault, call.cloud.clock.wall())
+            call.cloud.begin_outage(fault)
             return NoReply()
         case "delay":
             await asyncio.sleep(fault.seconds)

@@ -329,20 +329,22 @@ def test_connection_faults(emulator: Emulator) -> None:
 
 
 def test_outage(emulator: Emulator) -> None:
-    """During an outage every call of every operation loses its connection; then all is as before."""
+    """During an outage open connections are reset and new ones refused; then all is as before, on the same port."""
     emulator.put(BUCKET, "o", b"data")
-    emulator.fault("*", "outage", seconds=0.5)
-    for _ in range(3):
+    path = emulator.object_path(BUCKET, "o")
+    with contextlib.closing(emulator.connect()) as kept:
+        kept.request("GET", path, headers=emulator.signed_headers("GET", path))
+        assert kept.getresponse().read() == b"data"
+        emulator.fault("*", "outage", seconds=0.5)
         with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
             emulator.get(BUCKET, "o")
-
-    def back() -> bool:
-        try:
-            return emulator.get(BUCKET, "o").body == b"data"
-        except (ConnectionError, http.client.RemoteDisconnected):
-            return False
-
-    awaited("the end of the outage", back)
+        kept.request("GET", path, headers=emulator.signed_headers("GET", path))
+        with pytest.raises(ConnectionError):
+            kept.getresponse()
+    with pytest.raises(ConnectionRefusedError):
+        emulator.get(BUCKET, "o")
+    assert [fault["consumed"] for fault in emulator.faults()] == [1]
+    assert emulator.get(BUCKET, "o").body == b"data"
 
 
 @pytest.mark.parametrize("effect", ["hold", "hold-before"])
@@ -358,6 +360,22 @@ def test_hold(emulator: Emulator, effect: str) -> None:
     writer.join(10)
     assert not writer.is_alive()
     assert emulator.names(BUCKET) == ["o"]
+
+
+def test_fault_by_object_name(emulator: Emulator) -> None:
+    """A fault for one object hits it wherever the call carries the name: in the path or in its JSON."""
+    base = f"/n/{emulator.namespace}/b/{BUCKET}"
+    emulator.fault("CreateMultipartUpload", "error", objectName="b", status=503, code="ServiceUnavailable")
+    statuses = [emulator.call("POST", f"{base}/u", {"object": name}).status for name in ("a", "b", "b")]
+    assert statuses == [200, 503, 200]
+
+
+def test_lost_response_of_a_refusal(emulator: Emulator) -> None:
+    """The reply is lost also when it would have been a refusal."""
+    emulator.fault("GetObject", "lost-response")
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        emulator.get(BUCKET, "none")
+    assert emulator.get(BUCKET, "none").json["code"] == "ObjectNotFound"
 
 
 def test_held_call_outlives_its_client(emulator: Emulator) -> None:

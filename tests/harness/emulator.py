@@ -13,6 +13,8 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ TENANCY = "ocid1.tenancy.oc1..aaaatests"
 USER = "ocid1.user.oc1..aaaatester"
 PLATFORM_IMAGE = "ocid1.image.oc1.iad.aaaaplatform"
 READY_SECONDS = 30
+CONTROL_SECONDS = 90  # an outage lasts at most this long in tests
 
 
 # ---------------------------------------------------------------- seed
@@ -390,10 +393,18 @@ class Emulator:
     # -- controls
 
     def control(self, method: str, what: str, body: Any = None) -> Any:
-        """One control call; returns its JSON, None if it has none."""
+        """One control call; returns its JSON, None if it has none. During an outage it waits for the end of that."""
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
-        reply = self.send(method, f"/_emulator/{what}", data, headers)
+        end = time.monotonic() + CONTROL_SECONDS
+        while True:
+            try:
+                reply = self.send(method, f"/_emulator/{what}", data, headers)
+                break
+            except ConnectionRefusedError:
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise
+                threading.Event().wait(0.02)
         assert reply.status < 300, f"{method} {what}: {reply.status} {reply.body!r}"
         return reply.json if reply.body else None
 
