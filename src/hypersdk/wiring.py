@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from hypersdk import errors
-from hypersdk.config import Config
+from hypersdk import errors, events
+from hypersdk.config import Config, load_config
 from hypersdk.model import ObjectRef
 from hypersdk.network import NetworkMonitor
 from hypersdk.retry import Retrier
 from hypersdk.storage import url
 from hypersdk.storage.protocol import Store
-from hypersdk.waiting import Waiter
+from hypersdk.waiting import StopFlag, Waiter
 
 if TYPE_CHECKING:
+    from hypersdk.exports.context import ExportRooms
+    from hypersdk.exports.options import ExportOptions
+    from hypersdk.exports.plan import ExportPlan, Surroundings
+    from hypersdk.exports.result import ExportResult
+    from hypersdk.model import Instance
     from hypersdk.providers.protocol import Provider
+    from hypersdk.runs.store import RunStore
     from hypersdk.storage.backends.oci import OciStore
     from hypersdk.vendors.oci.session import OciSession
     from hypersdk.wire.loop import Wire
@@ -114,6 +121,43 @@ class Wiring:
 
         return OciStore(self.session, self.wire, call=self.retrier.call)
 
+    @cached_property
+    def runs(self) -> RunStore:
+        """The run store.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        import platform
+
+        from hypersdk import __version__
+        from hypersdk.runs.store import RunStore
+
+        runs = RunStore(self.config.state, host=platform.node(), version=__version__)
+        self._cleanup.callback(runs.close)
+        return runs
+
+    @cached_property
+    def export_rooms(self) -> ExportRooms:
+        """What an export needs; an unusable run store is noticed before the first call to the cloud."""
+        from hypersdk.exports.context import ExportRooms
+
+        runs = self.runs
+        return ExportRooms(self.provider, self.oci_store, self.wire, runs, self.retrier, self.config.transfer)
+
+    def find_instance(self, wanted: str) -> Instance:
+        """The instance of this OCID or exact name."""
+        from hypersdk.providers.lookup import find_instance
+
+        return find_instance(self.provider, self.retrier, wanted, self.config.oci.compartment_ocid)
+
+    def surroundings(self, options: ExportOptions) -> Surroundings:
+        """Where a plan is made, as configured."""
+        from hypersdk.exports.api import surroundings
+
+        oci = self.config.oci
+        return surroundings(self.export_rooms, options, bucket=oci.bucket, namespace=oci.namespace)
+
     def store(self, ref: ObjectRef) -> Store:
         """The store of an address.
 
@@ -127,6 +171,65 @@ class Wiring:
 
             return FileStore(self.waiter.report)
         raise errors.UsageError(f"no store for {ref.scheme}:// addresses", resource=str(ref), hint=url.OCI_FORMS)
+
+
+def plan_export(
+    instance_id: str,
+    options: ExportOptions | None = None,
+    config: Config | None = None,
+    *,
+    stop: StopFlag | None = None,
+) -> ExportPlan:
+    """Plan an export; nothing is created.
+
+    Args:
+        instance_id: OCID, or exact name.
+        options: how; None = the defaults.
+        config: None = loaded as the command does.
+        stop: ends every wait.
+
+    Raises:
+        HypersdkError: the instance cannot be found, or the options cannot work.
+    """
+    from hypersdk.exports.api import plan_export
+    from hypersdk.exports.options import ExportOptions
+
+    options = options or ExportOptions()
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag())) as wiring:
+        rooms = wiring.export_rooms
+        return plan_export(rooms, wiring.find_instance(instance_id), options, wiring.surroundings(options))
+
+
+def export_instance(
+    instance_id: str,
+    options: ExportOptions | None = None,
+    config: Config | None = None,
+    *,
+    reporter: events.Reporter | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> ExportResult:
+    """Take an instance out of the cloud into verified disks; the same call resumes an unfinished export.
+
+    Args:
+        instance_id: OCID, or exact name.
+        options: how; None = the defaults.
+        config: None = loaded as the command does.
+        reporter: told what happens; None = that of the options.
+        stop: ends the export cleanly; the same call resumes it.
+        monitor: knows whether the network is down; None = our own.
+
+    Raises:
+        HypersdkError: how it ended, if not well; `__notes__` say what stays in the tenancy.
+    """
+    from hypersdk.exports.api import export
+    from hypersdk.exports.options import ExportOptions
+
+    options = options or ExportOptions()
+    waiter = Waiter(stop=stop or StopFlag(), report=reporter or options.progress_reporter or events.null_reporter)
+    with Wiring(config or load_config(), waiter, monitor) as wiring:
+        rooms = wiring.export_rooms
+        return export(rooms, wiring.find_instance(instance_id), options, wiring.surroundings(options))
 
 
 def _explain_oci(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:

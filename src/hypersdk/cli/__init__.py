@@ -115,6 +115,8 @@ def _explain(error: errors.HypersdkError) -> int:
 
     # An error quotes names from the cloud, which may hold control characters.
     click.echo(printable(f"hyperexport: {error}"), err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(printable(note), err=True)
     if os.environ.get("HYPEREXPORT_DEBUG"):
         import traceback
 

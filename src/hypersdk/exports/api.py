@@ -59,6 +59,17 @@ def plan_export(rooms: ExportRooms, instance: Instance, options: ExportOptions, 
     return _new_plan(rooms, instance, options, around, latest)
 
 
+def is_unfinished(rooms: ExportRooms, instance: Instance, options: ExportOptions, around: Surroundings) -> bool:
+    """Whether `export` would resume a run that has begun already."""
+    latest = rooms.runs.latest(run_key(instance.id, options, around))
+    return latest is not None and latest.unfinished and not options.new
+
+
+def destinations(run: Run) -> tuple[str, ...]:
+    """Where a run's disks go."""
+    return ExportPlan.from_json(run.plan).destinations
+
+
 def check_export(rooms: ExportRooms, plan: ExportPlan, instance: Instance, options: ExportOptions) -> Findings:
     """Preflight alone, which creates nothing."""
     return preflight(rooms, plan, options, instance, dry_run=True)

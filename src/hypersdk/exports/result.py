@@ -74,7 +74,7 @@ class ExportResult:
     left: tuple[str, ...] = ()
 
     @property
-    def path(self) -> str | None:
+    def local_path(self) -> str | None:
         """Local path of the first disk."""
         return self.disks[0].path
 

@@ -1,0 +1,219 @@
+"""`hyperexport export`: the main job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hypersdk import errors
+from hypersdk.cli.context import CliContext, open_context
+from hypersdk.cli.options import connection_options, output_options
+from hypersdk.cli.output import Output
+from hypersdk.cli.progress import progress
+from hypersdk.exports import api
+from hypersdk.exports.options import FORMATS, ExportOptions
+from hypersdk.exports.plan import ExportPlan, Surroundings
+from hypersdk.exports.result import ExportedDisk, ExportResult
+from hypersdk.model import Instance, format_size
+from hypersdk.storage import url
+
+RUNNING = "RUNNING"
+
+
+@click.command()
+@click.argument("instance")
+@click.option("-o", "--output", metavar="FILE|DIR", help="Local file or directory; default: the current directory.")
+@click.option("--to", metavar="URL", help="Leave the disk in Object Storage: oci://namespace/bucket/prefix.")
+@click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Format; may be repeated.")
+@click.option("--image-name", metavar="NAME", help="Display name of the temporary custom image.")
+@click.option("--object-prefix", metavar="PREFIX", default="", help="Prefix of the temporary object's name.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Free-form tag of the image; may be repeated.")
+@click.option("--allow-shutdown", is_flag=True, help="A running instance may go down while its image is made.")
+@click.option("--keep-image", is_flag=True, help="Image and object stay in the tenancy.")
+@click.option("--keep-on-failure", is_flag=True, help="They stay even if the export fails for good.")
+@click.option("--overwrite", is_flag=True, help="Export again, replacing a disk that is there.")
+@click.option("--new", is_flag=True, help="Cancel an unfinished run of this export and start anew.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and check it; create nothing.")
+@connection_options
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, instance: str, dry_run: bool, **given: Any) -> None:
+    """Take INSTANCE (an OCID or an exact name) out of the cloud into a verified disk.
+
+    Names may hold {name}, {id}, {date} and {format}. The same command resumes an export that was interrupted.
+    """
+    with open_context(ctx) as context, progress(context.out, terminal=sys.stderr.isatty()) as shown:
+        wiring = context.wiring
+        wiring.waiter.report = shown
+        options = _options(context, given)
+        rooms = wiring.export_rooms
+        found = wiring.find_instance(instance)
+        around = wiring.surroundings(options)
+        if dry_run:
+            _dry_run(context, found, options, around)
+            return
+        options = _ask(context, found, options, around)
+        result = api.export(rooms, found, options, around)
+    print_result(context.out, result)
+
+
+def _options(context: CliContext, given: Mapping[str, Any]) -> ExportOptions:
+    config = context.config.oci
+    formats = given["formats"] or (config.export_format,)
+    values: dict[str, Any] = {
+        "formats": formats,
+        "image_name": given["image_name"],
+        "object_name_prefix": given["object_prefix"],
+        "delete_after_export": not given["keep_image"],
+        "tags": {**config.tags, **_tags(given["tags"])},
+        "allow_shutdown": given["allow_shutdown"],
+        "overwrite": given["overwrite"],
+        "new": given["new"],
+        "keep_on_failure": given["keep_on_failure"],
+        **_local(given["output"]),
+    }
+    if given["to"] is not None:
+        values |= _remote(given, formats)
+    return ExportOptions(**values)
+
+
+def _local(output: str | None) -> dict[str, Any]:
+    if output is None:
+        return {}
+    address = url.parse(output)
+    if address.ref.scheme != "file":
+        raise errors.UsageError(f"-o takes a local file or directory, not {output}", hint=f"--to {output}")
+    path = Path(str(address.ref))
+    if output.endswith("/") or path.is_dir():
+        return {"output_dir": str(path)}
+    return {"output_dir": str(path.parent), "output_name": path.name}
+
+
+def _remote(given: Mapping[str, Any], formats: tuple[str, ...]) -> dict[str, Any]:
+    if given["object_prefix"]:
+        raise errors.UsageError("--object-prefix and --to exclude each other", hint="write the prefix into the URL")
+    address = url.parse(given["to"])
+    ref = address.ref
+    if ref.scheme != "oci" or address.token is not None:
+        raise errors.UsageError(f"an export cannot go to {address}", resource=str(address), hint=url.OCI_FORMS)
+    directory, _, last = ref.name.rpartition("/")
+    names_object = any(last.lower().endswith(f".{name}") for name in (*formats, "{format}"))
+    prefix = directory if names_object else ref.name.rstrip("/")
+    return {
+        "export_to_object_storage": True,
+        "namespace": ref.namespace,
+        "bucket": ref.bucket,
+        "object_name_prefix": f"{prefix}/" if prefix else "",
+        "object_name": last if names_object else None,
+    }
+
+
+def _tags(texts: tuple[str, ...]) -> dict[str, str]:
+    tags = {}
+    for text in texts:
+        key, middle, value = text.partition("=")
+        if not middle or not key:
+            raise errors.UsageError(f"not a tag: {text!r}", hint="--tag KEY=VALUE")
+        tags[key] = value
+    return tags
+
+
+def _ask(context: CliContext, found: Instance, options: ExportOptions, around: Surroundings) -> ExportOptions:
+    """A yes on a terminal is as good as --allow-shutdown."""
+    if found.lifecycle_state != RUNNING or options.allow_shutdown or not context.interactive:
+        return options
+    if api.is_unfinished(context.wiring.export_rooms, found, options, around):
+        return options
+    question = f"{found.name} is running. It goes down for some minutes while its image is made. Go on?"
+    if not click.confirm(question, err=True):
+        raise click.Abort
+    return replace(options, allow_shutdown=True)
+
+
+def _dry_run(context: CliContext, found: Instance, options: ExportOptions, around: Surroundings) -> None:
+    rooms = context.wiring.export_rooms
+    plan = api.plan_export(rooms, found, options, around)
+    if context.out.as_json:
+        context.out.json({"plan": plan.to_json()})
+    else:
+        _print_plan(context.out, plan)
+    for note in api.check_export(rooms, plan, found, options).notes:
+        context.out.note(f"note: {note}")
+    context.out.note("dry run: nothing was created")
+
+
+def _print_plan(out: Output, plan: ExportPlan) -> None:
+    out.facts(
+        "plan",
+        {
+            "instance": f"{plan.instance_name} ({plan.instance_id})",
+            "image": plan.image_name,
+            "object": ", ".join(str(target.staging) for target in plan.targets),
+            "result": ", ".join(plan.destinations),
+            "steps": " -> ".join(step.name for step in plan.steps),
+            "run": plan.run_id,
+        },
+    )
+
+
+def print_result(out: Output, result: ExportResult) -> None:
+    """Print what came out of an export."""
+    if out.as_json:
+        out.json({"export": to_json(result)})
+        return
+    facts: dict[str, Any] = {"instance": f"{result.instance_name} ({result.instance_id})"}
+    for disk in result.disks:
+        facts |= _disk_lines(disk, "" if len(result.disks) == 1 else f"{disk.format} ")
+    facts["complete"] = "yes" if result.complete else "no: only the boot volume, see the manifest for what was left out"
+    facts["run"] = result.run_id
+    out.facts("export", facts)
+    if result.already:
+        out.line(f"already exported at {result.finished.astimezone():%Y-%m-%d %H:%M}; nothing was created")
+    for line in result.left:
+        out.note(f"stays in the tenancy: {line}")
+
+
+def _disk_lines(disk: ExportedDisk, label: str) -> dict[str, str]:
+    lines = {f"{label}disk": " and ".join(place for place in (disk.path, disk.object_url) if place)}
+    lines[f"{label}size"] = f"{format_size(disk.size)} ({disk.size} bytes), {disk.format}"
+    if disk.virtual_size is not None:
+        lines[f"{label}virtual size"] = f"{format_size(disk.virtual_size)} ({disk.virtual_size} bytes)"
+    for checksum in disk.checksums:
+        lines[f"{label}{checksum.algorithm}"] = checksum.value
+    lines[f"{label}proven"] = "; ".join(disk.proof)
+    lines[f"{label}manifest"] = disk.manifest
+    return lines
+
+
+def to_json(result: ExportResult) -> dict[str, Any]:
+    """A result as JSON values."""
+    return {
+        "run_id": result.run_id,
+        "already_exported": result.already,
+        "instance_id": result.instance_id,
+        "instance_name": result.instance_name,
+        "image_id": result.image_id,
+        "image_name": result.image_name,
+        "finished": result.finished.isoformat(timespec="seconds"),
+        "duration_seconds": round(result.duration, 3),
+        "complete": result.complete,
+        "stays_in_tenancy": list(result.left),
+        "disks": [
+            {
+                "format": disk.format,
+                "path": disk.path,
+                "object_url": disk.object_url,
+                "size": disk.size,
+                "virtual_size": disk.virtual_size,
+                "checksums": {one.algorithm: one.value for one in disk.checksums},
+                "proof": list(disk.proof),
+                "manifest": disk.manifest,
+            }
+            for disk in result.disks
+        ],
+    }
