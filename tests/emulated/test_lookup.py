@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from emulator import Emulator, compartment_id, instance_id
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.config import load_config
 from hypersdk.exports.power import change_power
 from hypersdk.network import NetworkMonitor
@@ -31,8 +31,8 @@ class World:
         self.emulator = emulator
         self.session = open_session(load_config(flags, environ={}, cwd=folder, home=folder).oci)
         self.now = 0.0
-        self.pauses: list[float] = []
         self.reasons: list[str] = []
+        self.notes: list[str] = []
         self.on_sleep: Callable[[], None] = lambda: None
         waiter = Waiter(clock=lambda: self.now, sleep=self.sleep, report=self.note)
         reach = (lambda: probe(self.session.connection, emulator.endpoint)) if monitored else None
@@ -45,8 +45,10 @@ class World:
         self.on_sleep()
         return False
 
-    def note(self, event: Any, /) -> None:
-        if event.reason:
+    def note(self, event: events.Event, /) -> None:
+        if isinstance(event, events.Note):
+            self.notes.append(event.text)
+        elif isinstance(event, events.Waiting) and event.reason:
             self.reasons.append(event.reason)
 
     def find(self, wanted: str, compartment: str | None = None) -> Any:
@@ -117,10 +119,12 @@ def test_two_of_one_name_in_different_compartments_are_refused(start_emulator: S
 
 
 def test_a_terminated_twin_does_not_count(start_emulator: Start) -> None:
-    """A dead instance of the same name is neither taken nor makes the name ambiguous (C038)."""
+    """A dead instance of the same name is named in a note, not taken, and makes nothing ambiguous (C038)."""
     change = put_last("web", dead=instance_id("old"))
     emulator = start_emulator(instances=("web", "old"), disks=1, disk_size=1 << 20, change=change)
-    assert World(emulator).find("web").id == instance_id("web")
+    world = World(emulator)
+    assert world.find("web").id == instance_id("web")
+    assert world.notes == ["not taken: 1 instance(s) of the name 'web': TERMINATED"]
 
 
 def test_a_name_that_only_a_dead_instance_has_is_not_found(start_emulator: Start) -> None:
@@ -148,6 +152,16 @@ def test_an_unreadable_compartment_makes_the_answer_partial(start_emulator: Star
     assert [found.resource.name for found in listing.items] == ["web"]
     assert [unread.compartment.id for unread in listing.unread] == [secret]
     assert world.find("web", compartment_id("main")).id == instance_id("web")
+
+
+def test_compartments_on_later_pages_are_looked_into(start_emulator: Start) -> None:
+    """Of 40 compartments on pages of 3 the one with the instance is found, and its path crosses pages (C032)."""
+    parents = {"main": None, **{f"c{number:02d}": None for number in range(38)}, "sub": "main"}
+    emulator = start_emulator(instances=("web",), compartments=parents, disks=1, disk_size=1 << 20, change=elsewhere)
+    world = World(emulator, page=3)
+    assert world.find("web").id == instance_id("web")
+    (found,) = list_instances(world.provider).items
+    assert found.compartment.path == "main/sub"
 
 
 def test_compartments_that_cannot_be_listed_are_told(start_emulator: Start) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.model import Image, Instance, Ocid
 from hypersdk.providers.protocol import Compartment, Provider
 from hypersdk.retry import Retrier
@@ -134,7 +134,7 @@ def find_instance(provider: Provider, retrier: Retrier, wanted: str, compartment
 
     Args:
         provider: the cloud; repeats its own page fetches.
-        retrier: repeats the single calls.
+        retrier: repeats the single calls; its waiter's reporter hears of dead namesakes.
         wanted: OCID or exact name.
         compartment_id: where to look for a name; None = everywhere.
 
@@ -147,7 +147,7 @@ def find_instance(provider: Provider, retrier: Retrier, wanted: str, compartment
         instance_id = Ocid.parse(wanted, "instance").text
         return retrier.call("get instance", lambda: provider.instance(instance_id))
     listing = list_instances(provider, compartment_id, name=wanted)
-    return _only("instance", wanted, listing, DEAD_INSTANCE_STATES)
+    return _only("instance", wanted, listing, DEAD_INSTANCE_STATES, retrier.waiter.report)
 
 
 def find_image(provider: Provider, retrier: Retrier, wanted: str, compartment_id: str | None = None) -> Image:
@@ -155,7 +155,7 @@ def find_image(provider: Provider, retrier: Retrier, wanted: str, compartment_id
 
     Args:
         provider: the cloud; repeats its own page fetches.
-        retrier: repeats the single calls.
+        retrier: repeats the single calls; its waiter's reporter hears of dead namesakes.
         wanted: OCID or exact name.
         compartment_id: where to look for a name; None = everywhere.
 
@@ -167,7 +167,8 @@ def find_image(provider: Provider, retrier: Retrier, wanted: str, compartment_id
     if Ocid.looks_like(wanted):
         image_id = Ocid.parse(wanted, "image").text
         return retrier.call("get image", lambda: provider.image(image_id))
-    return _only("image", wanted, list_images(provider, compartment_id, name=wanted), DEAD_IMAGE_STATES)
+    listing = list_images(provider, compartment_id, name=wanted)
+    return _only("image", wanted, listing, DEAD_IMAGE_STATES, retrier.waiter.report)
 
 
 def refuse_partial(listing: Listing[R], what: str, hint: str) -> None:
@@ -215,7 +216,7 @@ def _gather(places: Iterable[Compartment], read: Callable[[str], Iterable[R]]) -
     return Partial(tuple(items), tuple(unread)) if unread else Complete(tuple(items))
 
 
-def _only(kind: str, name: str, listing: Listing[R], dead: frozenset[str]) -> R:
+def _only(kind: str, name: str, listing: Listing[R], dead: frozenset[str], report: events.Reporter) -> R:
     named = [found for found in listing.items if found.resource.name == name]
     alive = [found for found in named if found.resource.lifecycle_state not in dead]
     if len(alive) > 1:
@@ -225,14 +226,16 @@ def _only(kind: str, name: str, listing: Listing[R], dead: frozenset[str]) -> R:
         f"cannot tell which {kind} is {name!r}",
         f"give the {kind}'s OCID, or the compartment with -c",
     )
+    ends = ", ".join(sorted({found.resource.lifecycle_state for found in named if found not in alive}))
     if not alive:
-        ends = ", ".join(sorted({found.resource.lifecycle_state for found in named}))
         gone = f"; {len(named)} of that name: {ends}" if named else ""
         raise errors.NotFoundError(
             f"no {kind} is named {name!r} in the compartments looked at{gone}",
             resource=name,
             hint=f"names are case sensitive; `hyperexport {kind}s list` shows them, --region chooses the region",
         )
+    if len(named) > len(alive):
+        report(events.Note(f"not taken: {len(named) - len(alive)} {kind}(s) of the name {name!r}: {ends}"))
     return alive[0].resource
 
 
