@@ -215,7 +215,7 @@ class Reader:
         return Disk(self._file(node, "file"), node.choice("format", tuple(DISK_FORMATS), "raw"))
 
     def _object(self, node: Node) -> SeedObject:
-        text = node.maybe("text")
+        text = node.take("text", lambda value: isinstance(value, str), "a text", None)
         file = None if text is not None else self._file(node, "file")
         return SeedObject(node.text("bucket"), node.text("name"), file, text or "")
 

@@ -225,7 +225,7 @@ def test_ten_thousand_objects(start_emulator: Callable[..., Emulator]) -> None:
     names = [f"{n % 40:02d}/{n:05d}" for n in range(10_000)]
 
     def objects(seed: dict[str, Any]) -> None:
-        seed["objects"] = [{"bucket": BUCKET, "name": name, "text": "x"} for name in names]
+        seed["objects"] = [{"bucket": BUCKET, "name": name, "text": ""} for name in names]
 
     emulator = start_emulator(change=objects)
     assert emulator.names(BUCKET) == sorted(names)
