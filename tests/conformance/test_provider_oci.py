@@ -132,6 +132,17 @@ def test_a_failed_operation_tells_the_services_words(cloud: Cloud, bound: Bound)
         await_operation(bound.provider, bound.retrier, started.operation_id, pace=QUICK)
 
 
+def test_a_failure_without_its_words_is_still_one(cloud: Cloud, bound: Bound) -> None:
+    """When the errors of a failed work request cannot be read it has failed nevertheless."""
+    cloud.emulator.fault("CreateImage", "work-request-fails")
+    cloud.emulator.fault("ListWorkRequestErrors", "error", status=404, code="NotAuthorizedOrNotFound")
+    started = bound.provider.create_image(
+        bound.instance(), compartment_id=bound.compartment, name="mute", tags={}, retry_token="m1"
+    )
+    assert started.operation_id is not None
+    assert bound.provider.operation(started.operation_id).failed
+
+
 def test_a_forgotten_operation_is_no_failure(cloud: Cloud, bound: Bound) -> None:
     """A work request that the service no longer knows leaves the question open."""
     instance = bound.instance()
@@ -192,6 +203,14 @@ def test_work_request_ids_come_as_they_please(
     ended = await_operation(provider, retrier(), started.operation_id, pace=QUICK)
     assert ended is not None
     assert (ended.id, ended.succeeded) == (started.operation_id, True)
+
+
+@pytest.mark.parametrize(("place", "said"), [("phx", "--region us-phoenix-1"), ("iad", "policies"), ("", "policies")])
+def test_an_ocid_of_another_region_is_told(cloud: Cloud, place: str, said: str) -> None:
+    """A 404 for an OCID that names another region than the one asked says which; else it stays with policies."""
+    with pytest.raises(errors.NotFoundError) as caught:
+        cloud.provider().instance(f"ocid1.instance.oc1.{place}.nobody")
+    assert said in (caught.value.hint or "")
 
 
 class OneInstance:

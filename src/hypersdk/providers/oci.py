@@ -13,9 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hypersdk import errors
-from hypersdk.model import Image, Instance, ObjectRef, Operation, Secret, Volume
+from hypersdk.model import Image, Instance, ObjectRef, Ocid, Operation, Secret, Volume
 from hypersdk.providers.protocol import Compartment, Started
 from hypersdk.vendors.oci.calls import sdk_call
+from hypersdk.vendors.oci.regions import expand
 from hypersdk.vendors.oci.session import OciSession
 
 Call = Callable[[str, Callable[[], Any]], Any]
@@ -100,9 +101,8 @@ class OciProvider:
 
     def instance(self, instance_id: str) -> Instance:
         """One instance."""
-        client = self._session.client("ComputeClient")
-        response = sdk_call("get instance", instance_id, partial(client.get_instance, instance_id))
-        return self._instance(_whole(response.data, "get instance", instance_id), response.headers.get("etag"))
+        raw, etag = self._get("get instance", instance_id, self._session.client("ComputeClient").get_instance)
+        return self._instance(raw, etag)
 
     def instance_action(self, instance_id: str, action: str, *, retry_token: str | None = None) -> Instance:
         """START, STOP (power cut) or SOFTSTOP (asks the guest); the instance is in its next state already."""
@@ -133,9 +133,7 @@ class OciProvider:
 
     def image(self, image_id: str) -> Image:
         """One image; a deleted one still answers, with state DELETED."""
-        client = self._session.client("ComputeClient")
-        response = sdk_call("get image", image_id, partial(client.get_image, image_id))
-        return _image(_whole(response.data, "get image", image_id), response.headers.get("etag"))
+        return _image(*self._get("get image", image_id, self._session.client("ComputeClient").get_image))
 
     def create_image(
         self, instance: Instance, *, compartment_id: str, name: str, tags: Mapping[str, str], retry_token: str
@@ -209,19 +207,41 @@ class OciProvider:
         for raw in sorted(found, key=lambda raw: raw.time_accepted, reverse=True):
             yield Operation(raw.id, raw.status, raw.percent_complete)
 
+    def _get(self, what: str, resource_id: str, get: Callable[[str], Any]) -> tuple[Any, str | None]:
+        """One resource and its etag; a 404 for an OCID of another region says so."""
+        try:
+            response = sdk_call(what, resource_id, partial(get, resource_id))
+        except errors.NotFoundError as error:
+            if other := self._other_region(resource_id):
+                error.hint = f"it belongs to {other}, and {self.region} was asked: try --region {other}"
+            raise
+        return _whole(response.data, what, resource_id), response.headers.get("etag")
+
+    def _other_region(self, resource_id: str) -> str | None:
+        try:
+            region = Ocid.parse(resource_id).region
+        except errors.UsageError:
+            return None
+        # An OCID names its region by key ("iad") in old regions and by full name in new ones.
+        return full if region and (full := expand(region)) != self.region else None
+
     def _work_request(self, work_request_id: str) -> Operation:
         client = self._session.client("WorkRequestClient")
         what = "get work request"
         response = sdk_call(what, work_request_id, partial(client.get_work_request, work_request_id))
         raw = _whole(response.data, what, work_request_id, ("id", "status"))
-        told: tuple[str, ...] = ()
-        if raw.status == "FAILED":
-            listing = partial(client.list_work_request_errors, work_request_id)
-            told = tuple(
-                f"{each.code}: {each.message}"
-                for each in self._pages("list work request errors", work_request_id, listing, ("message",))
-            )
+        told = self._work_request_errors(work_request_id) if raw.status == "FAILED" else ()
         return Operation(raw.id, raw.status, raw.percent_complete, told)
+
+    def _work_request_errors(self, work_request_id: str) -> tuple[str, ...]:
+        client = self._session.client("WorkRequestClient")
+        listing = partial(client.list_work_request_errors, work_request_id)
+        pages = self._pages("list work request errors", work_request_id, listing, ("message",))
+        try:
+            return tuple(f"{each.code}: {each.message}" for each in pages)
+        except (errors.NotFoundError, errors.PermissionDenied):
+            # That the work failed is known all the same, and must not be taken for a forgotten work request.
+            return ()
 
     def _is_alive(self, image_id: str) -> bool:
         try:
