@@ -476,6 +476,120 @@ def test_sector_0_of_a_raw_disk_belongs_to_the_guest(image):
     refused(guest_bytes()[:-1], "raw", "whole number of 512-byte sectors")
 
 
+# --- every further rule by its own words
+
+
+def l1_entry_with(data, bits):
+    """A QCOW2 whose first L1 entry has further bits set."""
+    return patched(data, (u64(data, 40), ">Q", u64(data, u64(data, 40)) | bits))
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("qcow2-512", [(24, ">Q", 256 << 30), (36, ">I", 8 << 20)], "larger than 32 MiB"),
+        ("vmdk-sparse", [(8, "<I", 1 << 8 | 3)], "unknown flags"),
+        ("vmdk-sparse", [(8, "<I", 1 << 16 | 3)], "contradict each other"),
+        ("vmdk-stream", [(77, "<H", 2)], "compression 2"),
+        ("vmdk-sparse", [(12, "<Q", 0)], "capacity 0"),
+        ("vmdk-sparse", [(28, "<Q", 0)], "without an embedded descriptor"),
+        ("vmdk-sparse", [(56, "<Q", 2**64 - 1)], "without a grain directory"),
+        ("vmdk-stream", [(56, "<Q", 2**64 - 1)], "no footer"),
+        ("vdi-dynamic", [(0x44, "<I", 2 << 16)], "version 0x20000"),
+        ("vdi-dynamic", [(0x168, "<I", 4096)], "sector size 4096"),
+        ("vdi-dynamic", [(0x170, "<Q", DISK_SIZE - 1)], "disk size 8388607"),
+        ("vdi-dynamic", [(0x184, "<I", 9)], "9 allocated blocks of 8"),
+        ("vdi-dynamic", [(0x154, "<I", 0x3F8)], "overlap"),
+        ("oci", [(124, "12s", b"\xff" * 12)], "negative size"),
+        ("oci", [(1024 + 124, "12s", b"77777777777\0")], "ends beyond"),
+    ],
+)
+def test_a_broken_rule_is_named(image, kind, changes, words):
+    """What is wrong with a header is said by its own sentence, not by a later accident."""
+    data = patched(image(kind), *changes)
+    refused(with_tar_sums(data) if kind == "oci" else data, KINDS.get(kind, [kind])[0], words)
+
+
+def test_reserved_bits_of_l1_are_refused(image):
+    """An L1 entry with bits that mean nothing is not followed."""
+    refused(l1_entry_with(image("qcow2"), 1 << 60), "qcow2", "L1 entry 0 has reserved bits")
+    refused(l1_entry_with(image("qcow2"), 1), "qcow2", "L1 entry 0 has reserved bits")
+
+
+def test_the_tables_of_a_vmdk_are_looked_at(image, tmp_path):
+    """Entries behind the disk's end, tables on one another or outside, and a differing directory are named."""
+    data = image("vmdk-sparse")
+    directory, redundant = (struct.unpack_from("<Q", data, at)[0] * 512 for at in (56, 48))
+    table = struct.unpack_from("<I", data, directory)[0] * 512
+    refused(patched(data, (table + 200 * 4, "<I", 128)), "vmdk", "grain 200 lies beyond the disk's end")
+    refused(patched(data, (directory, "<I", 1 << 30)), "vmdk", "grain table at offset .* ends beyond")
+    refused(patched(data, (redundant, "<I", 0)), "vmdk", "redundant copy differ at table 0")
+    refused(data.replace(b"# The Disk Data Base\n", b'parentFileNameHint="x\n'), "vmdk", "parent")
+    large = tmp_path / "large.vmdk"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", str(large), "100M"], check=True)
+    data = large.read_bytes()
+    directory = struct.unpack_from("<Q", data, 56)[0] * 512
+    refused(patched(data, (directory + 4, "4s", data[directory : directory + 4])), "vmdk", "overlaps another one")
+
+
+def test_footer_and_markers_of_a_stream_are_looked_at(image):
+    """A footer that contradicts the header, an unknown marker and a grain cut short are named."""
+    data = vmware_stream(guest_bytes())
+    footer = len(data) - 1024
+    refused(patched(data, (footer + 12, "<Q", 1)), "vmdk", "header and footer")
+    refused(patched(data, (footer + 56, "<Q", 2**64 - 1)), "vmdk", "does not name the grain directory")
+    marker = data.index(struct.pack("<QII", 1, 0, 2))
+    refused(patched(data, (marker + 12, "<I", 9)), "vmdk", "marker of type 9")
+    refused(image("vmdk-stream").rstrip(b"\0")[:-60], "vmdk", "last VMDK grain ends beyond")
+
+
+def test_a_vhd_says_what_is_wrong_with_it(image):
+    """Lengths, cookies and sizes that cannot be have their own sentences."""
+    fixed, dynamic = image("vhd-fixed"), image("vhd-dynamic")
+    refused(b"conectix", "vhd", "no whole number of sectors")
+    refused(dynamic[:-512], "vhd", "no VHD footer")
+    refused(bytes(512) + fixed, "vhd", "must be 8389120 bytes long")
+    refused(with_vhd_footer(dynamic, (48, ">Q", 0)), "vhd", "current size 0")
+    refused(patched(dynamic, (512, "8s", b"cxsparsE")), "vhd", "no VHD dynamic header")
+
+
+def with_tar_sums(data):
+    """The first two headers of a tar with the checksums that their bytes need."""
+    data = bytearray(data)
+    for header in (0, 1024):
+        found = sum(data[header : header + 512]) - sum(data[header + 148 : header + 156]) + 8 * 32
+        data[header + 148 : header + 156] = b"%06o\0 " % found
+    return data
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (b"99 size=1\n", "impossible length"),
+        (b"x size=1\n", "impossible length"),
+        (b"2 \n" * 4, "impossible length"),
+        (b"11 size=-1\n", "impossible size"),
+        (b"30 size=" + b"9" * 20 + b" \n", "impossible size"),
+        (b" " * 2_000_000, "extended header of 2000000 bytes"),
+    ],
+)
+def test_a_hostile_extended_tar_header_is_refused(record, words):
+    """C066: records of impossible length or size, and floods of them, are refused in one line."""
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(record)
+    data = packed(METADATA)[:1024] + info.tobuf() + record
+    refused(data.ljust(-(-len(data) // 512) * 512 + 2048, b"\0"), "oci", words)
+
+
+def test_a_tar_without_its_end_is_refused(image):
+    """C045: an archive that lost exactly its end mark is noticed."""
+    data = packed(METADATA, ("output.QCOW2", image("qcow2")))
+    end = 512 + 512 + 512 + len(image("qcow2"))
+    assert not data[end:].strip(b"\0")
+    refused(data[:end], "oci", "tar header at offset .* ends beyond")
+    refused(data[: end + 512], "oci", "no end mark")
+
+
 # --- what arrived instead
 
 
@@ -639,9 +753,7 @@ def test_no_bytes_make_a_parser_fail_otherwise(image, *, kind, changes, cut, tab
     if kind == "vhd-dynamic":
         data[512:1536] = with_vhd_sum(bytes(data[512:1536]), 36)
     if kind == "oci":
-        for header in (0, 1024):
-            sum_of_header = sum(data[header : header + 512]) - sum(data[header + 148 : header + 156]) + 8 * 32
-            data[header + 148 : header + 156] = b"%06o\0 " % sum_of_header
+        data = with_tar_sums(data)
     try:
         structure = look(data, KINDS.get(kind, [kind])[0])
     except errors.VerificationError:

@@ -52,8 +52,6 @@ def parse(reader: Reader) -> Structure:
     Raises:
         VerificationError: a rule does not hold.
     """
-    if reader.size % SECTOR:
-        raise reader.damaged(f"a VMDK of {reader.size} bytes is no whole number of sectors: it was cut")
     header = _read_header(reader, 0)
     _check_descriptor(reader, header)
     if header.directory_at == layout.DIRECTORY_AT_END:
