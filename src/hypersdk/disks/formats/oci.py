@@ -51,7 +51,7 @@ def parse(reader: Reader) -> Structure:
     def extents() -> Iterator[Extent]:
         return (replace(each, offset=each.offset + place.offset) for each in disk.extents())
 
-    said = f"OCI image: a tar of {len(members)} files, {METADATA} and one QCOW2 disk"
+    said = f"OCI image: a tar with {METADATA} and one QCOW2 disk"
     return Structure(
         "oci", disk.virtual_size, (said, *disk.checked), extents, Inner(disk.format, place.offset, place.size)
     )

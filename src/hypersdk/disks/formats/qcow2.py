@@ -63,13 +63,10 @@ def parse(reader: Reader) -> Structure:
     faults.check(reader)
     walk.check_end()
     head_said = (
-        f"QCOW2 version {header.version} header: {format_size(header.cluster)} clusters, no backing file,"
-        " no external data, no encryption, no snapshots"
+        f"QCOW2 version {header.version}, {format_size(header.cluster)} clusters:"
+        " no backing file, external data, encryption or snapshots"
     )
-    tables_said = (
-        f"QCOW2 tables: {walk.data_clusters} data clusters in {walk.tables} L2 tables,"
-        " each aligned, inside the file and used once"
-    )
+    tables_said = f"{walk.data_clusters} clusters: aligned, inside the file, used once"
     return Structure("qcow2", header.virtual_size, (head_said, tables_said), lambda: _extents(reader, header))
 
 
@@ -170,7 +167,7 @@ class _Walk:
     def __init__(self, reader: Reader, header: Header, faults: Faults) -> None:
         self.reader, self.header, self.faults = reader, header, faults
         self.claims = Claims(reader, header.cluster, faults)
-        self.tables = self.data_clusters = 0
+        self.data_clusters = 0
         self._compressed = array("Q")
         self._last_compressed = 0, 0
         self._l2 = self.claims.user("L2 table")
@@ -189,7 +186,6 @@ class _Walk:
             if entry & ~(layout.OFFSET_MASK | layout.COPIED):
                 self.faults.add(f"L1 entry {number} has reserved bits set ({entry:#x})")
             elif offset := entry & layout.OFFSET_MASK:
-                self.tables += 1
                 if claims.claim(offset, self._l2, at=f" of L1 entry {number}"):
                     self._walk_l2(number, offset)
         self._check_compressed()

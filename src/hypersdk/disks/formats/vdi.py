@@ -55,7 +55,7 @@ def parse(reader: Reader) -> Structure:
     return Structure(
         "vdi",
         size,
-        ("VDI header: version 1.1, 1 MiB blocks, no parent, exact length", f"VDI block map: {used} blocks, used once"),
+        ("VDI 1.1: exact length, no parent", f"{used} blocks: inside the file, used once"),
         lambda: _extents(reader, map_at, data_at, count, size),
     )
 

@@ -69,7 +69,7 @@ def parse(reader: Reader) -> Structure:
 def _parse_fixed(reader: Reader, size: int) -> Structure:
     if reader.size != size + SECTOR:
         raise reader.damaged(f"a fixed VHD of {size} bytes must be {size + SECTOR} bytes long, not {reader.size}")
-    return Structure("vhd", size, ("VHD fixed: footer checksum and length",), lambda: iter([Extent(0, 0, size)]))
+    return Structure("vhd", size, ("VHD fixed: right checksum and length",), lambda: iter([Extent(0, 0, size)]))
 
 
 def _parse_dynamic(reader: Reader, footer: bytes, data_offset: int, size: int) -> Structure:
@@ -81,8 +81,8 @@ def _parse_dynamic(reader: Reader, footer: bytes, data_offset: int, size: int) -
         "vhd",
         size,
         (
-            "VHD dynamic: footer, its copy and the dynamic header with right checksums, no parent",
-            f"VHD block table: {used} blocks, inside the file and not overlapping",
+            "VHD dynamic: right checksums, no parent",
+            f"{used} blocks: inside the file, used once",
         ),
         lambda: _extents(reader, blocks, size),
     )

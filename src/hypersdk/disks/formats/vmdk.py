@@ -64,8 +64,8 @@ def parse(reader: Reader) -> Structure:
         "vmdk",
         header.capacity * SECTOR,
         (
-            f"VMDK {kind} header and descriptor: one extent, no parent, {format_size(header.grain * SECTOR)} grains",
-            f"VMDK grain tables: {count} grains, inside the file and used once",
+            f"VMDK {kind}, {format_size(header.grain * SECTOR)} grains: one extent, no parent",
+            f"{count} grains: inside the file, used once",
         ),
         lambda: _extents(reader, header),
     )
