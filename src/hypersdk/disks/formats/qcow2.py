@@ -185,9 +185,8 @@ class _Walk:
         for number, entry in _entries(self.reader, header.l1_offset, header.l1_count, "L1 table"):
             if entry & ~(layout.OFFSET_MASK | layout.COPIED):
                 self.faults.add(f"L1 entry {number} has reserved bits set ({entry:#x})")
-            elif offset := entry & layout.OFFSET_MASK:
-                if claims.claim(offset, self._l2, at=f" of L1 entry {number}"):
-                    self._walk_l2(number, offset)
+            elif (offset := entry & layout.OFFSET_MASK) and claims.claim(offset, self._l2, at=f" of L1 entry {number}"):
+                self._walk_l2(number, offset)
         self._check_compressed()
 
     def _walk_refcounts(self) -> None:
