@@ -112,7 +112,7 @@ def test_killed_download_resumes(tmp_path):
     good, held, release = OneObject(BODY), threading.Semaphore(0), threading.Event()
 
     def answer(asked, peer):
-        if len(server.asked) > 8:
+        if asked.range[0] >= 8 * PART:
             held.release()
             release.wait(30)
             return False
@@ -125,7 +125,7 @@ def test_killed_download_resumes(tmp_path):
             env=os.environ | {"PYTHONPATH": harness},
         )
         try:
-            for _ in range(2):  # both connections ask for a ninth and tenth part: eight are in the journal
+            for _ in range(2):  # both connections ask for what comes after eight parts: these are in the journal
                 assert held.acquire(timeout=30)
         finally:
             child.send_signal(signal.SIGKILL)
@@ -285,17 +285,15 @@ def test_expired_credentials_are_refreshed_once(tmp_path):
 def test_network_that_is_down_costs_no_attempt(tmp_path):
     """While the endpoint is away nothing is submitted and no attempt is spent; then the transfer goes on."""
     away = threading.Event()
-    asked_while_away = []
+    asked_while_away, probes, now = [], [], [0.0]
     good = OneObject(BODY)
 
     def answer(asked, peer):
         if away.is_set():
             asked_while_away.append(asked)
-        if len(server.asked) == 6:
+        if asked.range[0] >= 6 * PART and not probes:
             away.set()
         return reset(peer) if away.is_set() else good(asked, peer)
-
-    probes, now = [], [0.0]
 
     def probe() -> bool:
         probes.append(len(asked_while_away))
@@ -315,6 +313,33 @@ def test_network_that_is_down_costs_no_attempt(tmp_path):
     assert any("network down since" in (getattr(event, "reason", None) or "") for event in shown)
     # Only what was in flight already; libcurl sends a request once more when a kept-alive connection turns out dead.
     assert len(asked_while_away) <= 2 * OPTIONS.parallel
+
+
+def test_slow_sync_holds_up_no_heartbeat(tmp_path, monkeypatch):
+    """While a slow disk takes the data, hooks run on, and a stop ends the transfer at once with all parts kept."""
+    slow, waiter = threading.Event(), Waiter()
+    beats = []
+
+    def beat() -> None:
+        beats.append(slow.is_set())
+        if beats.count(True) == 3:
+            waiter.stop.set()
+
+    def fdatasync(_: int) -> None:
+        slow.set()
+        release.wait(30)
+
+    release = threading.Event()
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    waiter.hooks.append(beat)
+    with RawServer(OneObject(BODY)) as server:
+        with pytest.raises(errors.Interrupted):
+            fetch(server, tmp_path / "disk", retrier=retrier(waiter=waiter))
+        release.set()
+        server.asked.clear()
+        monkeypatch.undo()
+        assert bytes_of(fetch(server, tmp_path / "disk")) == BODY
+        assert server.asked == []
 
 
 def test_wrong_checksum_is_forgotten(tmp_path):

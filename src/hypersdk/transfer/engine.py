@@ -8,6 +8,7 @@ last byte was written and its CRC is in the journal; memory is bounded by the pa
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,8 +21,9 @@ from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_pa
 from hypersdk.transfer.journal import Identity
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import Partial, SealedPartial
-from hypersdk.transfer.parts import PartLoop
+from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.ranges import gaps, split
+from hypersdk.waiting import Waiter
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Reply
 
@@ -72,7 +74,7 @@ def download(
         progress = Progress(info.size, sum(each.length for each in partial.verified), advanced, waiter.report)
         fetch = _Fetch(store, info, place=_FilePlace(partial), known=partial.verified, progress=progress)
         fetch.run(wire, retrier, options)
-        sealed = partial.seal()
+        sealed = partial.seal(lambda sync: _beside(sync, waiter))
         try:
             agree(sealed.checksums, info.checksums)
         except errors.VerificationError as error:
@@ -305,6 +307,30 @@ class _RangePart:
             finally:
                 os.close(file)
         self.finish(None)
+
+
+def _beside(function: Callable[[], None], waiter: Waiter) -> None:
+    """Run something slow that cannot be interrupted in a thread, while hooks and stop flag are looked at.
+
+    Raises:
+        OSError: what the function raised.
+        Stopped: asked to stop; the function is left to end by itself.
+    """
+    failed: list[OSError] = []
+
+    def work() -> None:
+        try:
+            function()
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work, name="sync", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(TURN)
+        waiter.tick()
+    if failed:
+        raise failed[0]
 
 
 def _bad_bytes(info: ObjectInfo, error: errors.VerificationError) -> errors.VerificationError:

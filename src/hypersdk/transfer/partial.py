@@ -179,29 +179,25 @@ class Partial:
             self._journal.record(done, crc)
         self.verified[done] = crc
 
-    def seal(self) -> SealedPartial:
+    def seal(self, wait: Callable[[Callable[[], None]], None] | None = None) -> SealedPartial:
         """Sync a whole file and say so in the journal.
 
+        Args:
+            wait: runs the function that syncs, which may take minutes; None = it is called here and now.
+
         Raises:
+            VerificationError: a range is missing.
             FileError: the disk did not take the data.
         """
         whole = crc32c_of_parts(self.verified.items(), self._size)
-        self.sync()
-        return SealedPartial(self.path, self._size, (as_checksum(whole),))
-
-    def sync(self) -> None:
-        """Sync what is there, so that a later run need not read it back.
-
-        Raises:
-            FileError: the disk did not take the data.
-        """
         with local.file_errors(self.path):
             try:
-                os.fdatasync(self._file)
+                (wait or _at_once)(_Sync(os.dup(self._file)))
             except OSError:
                 self._journal.distrust()
                 raise
             self._journal.seal()
+        return SealedPartial(self.path, self._size, (as_checksum(whole),))
 
     def close(self) -> None:
         """Close and unlock; the files stay."""
@@ -219,7 +215,7 @@ class Partial:
             file = os.open(name, _OPEN, 0o666, dir_fd=self._handle)
             with ExitStack() as opened:
                 opened.callback(os.close, file)
-                self._lock(file)
+                self._lock(file, opened)
                 facts = os.fstat(file)
                 if facts.st_nlink == 1:
                     stack.push(opened.pop_all())
@@ -228,11 +224,13 @@ class Partial:
                 if facts.st_nlink > 1:
                     os.unlink(name, dir_fd=self._handle)
 
-    def _lock(self, file: int) -> None:
+    def _lock(self, file: int, opened: ExitStack) -> None:
         import fcntl  # Unix only; commands that download nothing do without
 
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Said aloud, because a sync that outlives us holds the same open file.
+            opened.callback(fcntl.flock, file, fcntl.LOCK_UN)
         except BlockingIOError:
             raise errors.FileError(
                 f"another process is writing {self.path}",
@@ -264,6 +262,23 @@ class Partial:
                 if tick:
                     tick(done)
             yield known, crc == expected
+
+
+class _Sync:
+    """Syncs a file by its own descriptor, so that it may outlive whoever asked for it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self) -> None:
+        try:
+            os.fdatasync(self._descriptor)
+        finally:
+            os.close(self._descriptor)
+
+
+def _at_once(function: Callable[[], None]) -> None:
+    function()
 
 
 def _own_name(name: str, kind: str) -> str:

@@ -4,7 +4,7 @@ Rules of this file:
 - One loop in the caller's thread; a part that waits for its next try holds up no other part, but keeps its place: so
   memory stays bounded, and a service that asks to slow down is not sent more.
 - Attempts are counted per part under the run's policy. While the network is down nothing is submitted and no attempt is
-  spent; what is still in flight is served meanwhile, and its bytes prove that the network is up.
+  spent, nor by what was in flight then, whenever it ends; it is served meanwhile, and its bytes prove the network up.
 - A 401 refreshes the credentials once; it ends the transfer if no request succeeded since the last refresh.
 - The stop flag and the hooks are looked at in every turn; whatever ends the loop, nothing stays in flight.
 """
@@ -48,7 +48,8 @@ class Part(Protocol):
 class _Try:
     part: Part
     spent: int = 0
-    credentials: int = 0
+    credentials: int = 0  # refreshes before it was signed
+    outages: int = 0  # outages before it was submitted
 
 
 class PartLoop:
@@ -70,6 +71,7 @@ class PartLoop:
         self._waiting: list[tuple[float, int, _Try]] = []  # heap by time of the next try
         self._numbers = itertools.count()
         self._credentials = 0
+        self._outages = 0
         self._refreshed_in_vain = False
         self._next_tick = 0.0
         self._last_error = ""
@@ -113,7 +115,7 @@ class PartLoop:
                 this = next((_Try(part) for part in parts), None)
             if this is None:
                 break
-            this.credentials, token = self._credentials, next(self._numbers)
+            token, this.credentials, this.outages = next(self._numbers), self._credentials, self._outages
             if not this.part.begin(self._wire, token):
                 return True  # a turn for each part that moves without the wire
             self._flying[token] = this
@@ -157,8 +159,7 @@ class PartLoop:
             self._refresh(error, this.credentials)
             self._again(this, 0.0)
             return
-        monitor = self._retrier.monitor
-        if isinstance(error, errors.NetworkError) and (monitor.down_since is not None or monitor.failed()):
+        if isinstance(error, errors.NetworkError) and self._outage_took(this):
             self._again(this, 0.0)
             return
         this.spent += 1
@@ -167,6 +168,10 @@ class PartLoop:
             raise error
         self._last_error = error.message
         self._again(this, delay)
+
+    def _outage_took(self, this: _Try) -> bool:
+        monitor = self._retrier.monitor
+        return this.outages < self._outages or monitor.down_since is not None or monitor.failed()
 
     def _again(self, this: _Try, delay: float) -> None:
         heapq.heappush(self._waiting, (self._retrier.waiter.clock() + delay, next(self._numbers), this))
@@ -187,6 +192,7 @@ class PartLoop:
             if self.moving > before:
                 self._retrier.monitor.heard()
 
+        self._outages += 1
         waiter = self._retrier.waiter
         waiter.hooks.append(serve)
         try:
