@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -89,7 +90,7 @@ def _local(output: str | None) -> dict[str, Any]:
     if address.ref.scheme != "file":
         raise errors.UsageError(f"-o takes a local file or directory, not {output}", hint=f"--to {output}")
     path = Path(str(address.ref))
-    if output.endswith("/") or path.is_dir():
+    if output.endswith("/") or os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
         return {"output_dir": str(path)}
     return {"output_dir": str(path.parent), "output_name": path.name}
 

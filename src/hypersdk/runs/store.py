@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
 from hypersdk import errors
 from hypersdk.runs import schema
@@ -310,10 +309,8 @@ class Drive:
 
 
 def _engine(path: Path) -> sa.Engine:
-    # One connection per transaction: a file is opened in microseconds, and nothing is shared between threads.
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(path)), poolclass=NullPool, connect_args={"timeout": BUSY_TIMEOUT}
-    )
+    # The connection stays open: closing the last one writes the whole log back (a checkpoint), with two more syncs.
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path)), connect_args={"timeout": BUSY_TIMEOUT})
 
     @sa.event.listens_for(engine, "connect")
     def prepare(raw: sqlite3.Connection, _record: object) -> None:

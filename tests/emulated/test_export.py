@@ -1,0 +1,506 @@
+"""The main job against the emulator, as a user sees it: results, refusals, endings."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from emulator import Emulator, instance_id, make_seed
+from hyperexport import Ended, Hyperexport, Running
+
+from hypersdk.exports.result import manifest_schema
+
+STOPPED = [f"vm-{n:02}" for n in range(40)]
+IMAGE_LOCK_OFF = {"lock-minutes": 0}
+
+
+def special(value: dict[str, Any]) -> None:
+    """A few instances and buckets that are refused or need care."""
+    value["buckets"] += [
+        {"name": "archive", "compartmentId": value["compartments"][0]["id"], "storageTier": "Archive"},
+        {"name": "versioned", "compartmentId": value["compartments"][0]["id"], "versioning": "Enabled"},
+    ]
+    by_name = {one["displayName"]: one for one in value["instances"]}
+    by_name["huge"]["bootVolume"]["sizeInGBs"] = 401
+    by_name["with-data"]["volumeAttachments"] = [
+        {"volumeId": "ocid1.volume.oc1.iad.aaaadata", "displayName": "db-data", "sizeInGBs": 100}
+    ]
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One emulator for this file, with an instance for each test."""
+    folder = tmp_path_factory.mktemp("cloud")
+    states = dict.fromkeys(STOPPED, "STOPPED") | {
+        "running": "RUNNING",
+        "dead": "TERMINATED",
+        "starting": "STARTING",
+        "huge": "STOPPED",
+        "with-data": "STOPPED",
+    }
+    seed = make_seed(folder / "seed", instances=states, assume=IMAGE_LOCK_OFF, change=special)
+    emulator = Emulator(seed, folder / "state").start()
+    yield emulator
+    emulator.stop()
+
+
+@pytest.fixture
+def hyper(cloud: Emulator, tmp_path: Path) -> Iterator[Hyperexport]:
+    """The command; at the end no fault may be left and nothing in the tenancy."""
+    yield Hyperexport(cloud, tmp_path)
+    left = cloud.unconsumed()
+    cloud.control("DELETE", "faults")
+    assert not left, f"faults never consumed: {left}"
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest) -> str:
+    """An instance of this test's own."""
+    tests = [item.name for item in request.session.items if item.fspath == request.node.fspath]
+    return STOPPED[tests.index(request.node.name) % len(STOPPED)]
+
+
+def clean(emulator: Emulator) -> bool:
+    return not any(emulator.control("GET", "leftovers").values())
+
+
+def same_bytes(emulator: Emulator, name: str, disk: Path, disk_format: str) -> bool:
+    raw = emulator.seed.disk(name)
+    command = ["qemu-img", "compare", "-q", "-f", disk_format, "-F", "raw", str(disk), str(raw)]
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def creations(emulator: Emulator, mark: int) -> list[str]:
+    return [each["operation"] for each in emulator.log(mark) if each["operation"] in {"CreateImage", "ExportImage"}]
+
+
+def mark(emulator: Emulator) -> int:
+    log = emulator.log()
+    return int(log[-1]["id"]) if log else 0
+
+
+def explained(ended: Ended, code: int, *words: str) -> None:
+    """It ended with this code, said why on one line, and printed no result."""
+    assert ended.code == code, ended.err
+    line = next(each for each in ended.err.splitlines() if each.startswith("hyperexport: "))
+    for word in words:
+        assert word in line, line
+    assert ended.out == ""
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_a_stopped_instance_becomes_a_proven_file(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """The disk has the guest's bytes, a manifest by its schema, and nothing temporary is left."""
+    ended = hyper.export(vm, "-o", "disk.qcow2")
+    assert ended.code == 0, ended.err
+    disk = hyper.folder / "disk.qcow2"
+    assert same_bytes(cloud, vm, disk, "qcow2")
+    assert clean(cloud)
+    manifest = json.loads((hyper.folder / "disk.qcow2.manifest.json").read_text())
+    jsonschema.validate(manifest, manifest_schema())
+    assert manifest["source"]["id"] == instance_id(vm)
+    assert manifest["disk"]["size"] == disk.stat().st_size == ended.json["export"]["disks"][0]["size"]
+    assert not [name for name in os.listdir(hyper.folder) if name.startswith(".hx-")]
+
+
+def test_the_same_command_again_does_nothing(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """A finished export whose file still is what was proven answers at once and creates nothing."""
+    assert hyper.export(vm, "-o", "disk.qcow2").code == 0
+    before = mark(cloud)
+    again = hyper.export(vm, "-o", "disk.qcow2")
+    assert (again.code, again.json["export"]["already_exported"]) == (0, True)
+    assert creations(cloud, before) == []
+
+
+def test_overwrite_exports_again_and_a_changed_file_is_never_taken_for_ours(
+    cloud: Emulator, hyper: Hyperexport, vm: str
+) -> None:
+    """A file that was touched since is refused; --overwrite replaces it with a new export."""
+    disk = hyper.folder / "disk.qcow2"
+    assert hyper.export(vm, "-o", "disk.qcow2").code == 0
+    with disk.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"!")
+    explained(hyper.export(vm, "-o", "disk.qcow2"), 6, "disk.qcow2 exists", "--overwrite")
+    assert disk.read_bytes().endswith(b"!")
+    assert hyper.export(vm, "-o", "disk.qcow2", "--overwrite").code == 0
+    assert same_bytes(cloud, vm, disk, "qcow2")
+
+
+@pytest.mark.parametrize("disk_format", ["vmdk", "vhd", "vdi"])
+def test_other_formats_hold_the_same_guest(cloud: Emulator, hyper: Hyperexport, vm: str, disk_format: str) -> None:
+    """VMDK, VHD and VDI come out as OCI's exporter writes them, with the guest's bytes."""
+    ended = hyper.export(vm, "-o", "out-{format}", "--format", disk_format)
+    assert ended.code == 0, ended.err
+    qemu_name = {"vhd": "vpc"}.get(disk_format, disk_format)
+    assert same_bytes(cloud, vm, hyper.folder / f"out-{disk_format}", qemu_name)
+
+
+def test_several_formats_come_from_one_image(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """One image is made and exported once per format."""
+    before = mark(cloud)
+    ended = hyper.export(vm, "-o", "./", "--format", "qcow2", "--format", "oci")
+    assert ended.code == 0, ended.err
+    assert creations(cloud, before) == ["CreateImage", "ExportImage", "ExportImage"]
+    assert {Path(disk["path"]).name for disk in ended.json["export"]["disks"]} == {f"{vm}.qcow2", f"{vm}.oci"}
+    assert clean(cloud)
+
+
+def test_a_running_instance_goes_down_only_when_allowed_and_comes_back(cloud: Emulator, hyper: Hyperexport) -> None:
+    """Refused without --allow-shutdown; with it the object stays in the bucket, the file is local, the instance runs."""
+    explained(hyper.export("running", "-o", "."), 6, "running is running", "--allow-shutdown")
+    to = f"oci://{cloud.namespace}/exports/backups"
+    ended = hyper.export("running", "-o", "./", "--to", to, "--allow-shutdown")
+    assert ended.code == 0, ended.err
+    assert "running is RUNNING again" in ended.err
+    assert cloud.call("GET", f"/20160918/instances/{instance_id('running')}").json["lifecycleState"] == "RUNNING"
+    assert same_bytes(cloud, "running", hyper.folder / "running.qcow2", "qcow2")
+    stored = cloud.get("exports", "backups/running.qcow2").body
+    assert stored == (hyper.folder / "running.qcow2").read_bytes()
+    assert clean(cloud)
+    assert hyper.export("running", "-o", "./", "--to", to, "--allow-shutdown").json["export"]["already_exported"]
+
+
+def test_to_alone_leaves_a_verified_object_and_no_file(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """`--to` alone reads the whole object, names it, puts its manifest beside it and writes nothing locally."""
+    before = mark(cloud)
+    ended = hyper.export(vm, "--to", f"oci://{cloud.namespace}/exports/only/{{name}}-{{date}}.qcow2")
+    assert ended.code == 0, ended.err
+    name = ended.json["export"]["disks"][0]["object_url"].partition("/exports/")[2]
+    assert name.startswith(f"only/{vm}-2")
+    jsonschema.validate(cloud.get("exports", f"{name}.manifest.json").json, manifest_schema())
+    read = [each for each in cloud.log(before) if each["operation"] == "GetObject"]
+    assert sum(each["bytes"] for each in read) >= len(cloud.get("exports", name).body)
+    assert [path.name for path in hyper.folder.glob("*.qcow2*")] == []
+    assert clean(cloud)
+
+
+def test_a_taken_name_in_the_bucket_is_refused_before_anything_is_made(
+    cloud: Emulator, hyper: Hyperexport, vm: str
+) -> None:
+    """An object of the final name is never replaced without --overwrite."""
+    cloud.put("exports", "taken/x.qcow2", b"precious")
+    before = mark(cloud)
+    explained(hyper.export(vm, "--to", f"oci://{cloud.namespace}/exports/taken/x.qcow2"), 6, "exists", "--overwrite")
+    assert creations(cloud, before) == []
+    assert cloud.get("exports", "taken/x.qcow2").body == b"precious"
+
+
+def test_keep_image_leaves_image_and_object_and_names_them(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """Both stay, are told, and the exporter's open upload is still taken away."""
+    ended = hyper.export(vm, "-o", "./", "--keep-image", "--image-name", "golden {name}", "--tag", "team=a=b")
+    assert ended.code == 0, ended.err
+    image = cloud.call("GET", f"/20160918/images/{ended.json['export']['image_id']}").json
+    assert (image["displayName"], image["freeformTags"]["team"]) == (f"golden {vm}", "a=b")
+    told = "\n".join(ended.json["export"]["stays_in_tenancy"])
+    left = cloud.control("GET", "leftovers")
+    assert left["images"][0]["id"] in told
+    assert left["objects"][0]["name"] in told
+    assert left["multipartUploads"] == []
+    cloud.call("DELETE", f"/20160918/images/{image['id']}")
+    cloud.call("DELETE", cloud.object_path("exports", left["objects"][0]["name"]))
+
+
+def test_volumes_that_an_image_lacks_are_named(hyper: Hyperexport) -> None:
+    """Data volumes are told before, in the manifest, and the result says that it is not complete."""
+    ended = hyper.export("with-data", "-o", "./")
+    assert "db-data" in ended.err
+    assert ended.json["export"]["complete"] is False
+    manifest = json.loads((hyper.folder / "with-data.qcow2.manifest.json").read_text())
+    assert [volume["name"] for volume in manifest["left_out"]] == ["db-data"]
+
+
+def test_a_versioned_bucket_keeps_no_version_behind(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """The staging object is deleted with its version, not hidden by a delete marker."""
+    assert hyper.run("export", vm, "-o", "./", "-bn", "versioned").code == 0
+    versions = cloud.call("GET", f"/n/{cloud.namespace}/b/versioned/objectversions").json
+    assert versions["items"] == []
+
+
+def test_dry_run_prints_the_plan_and_creates_nothing(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """Only reads reach the cloud, and what was not tried is said."""
+    before = mark(cloud)
+    ended = hyper.export(vm, "-o", "./", "--dry-run")
+    assert ended.code == 0
+    assert "not tried (dry run)" in ended.err
+    assert [step["name"] for step in ended.json["plan"]["steps"]][:2] == ["preflight", "create-image"]
+    assert all(each["operation"].startswith(("List", "Get", "Head")) for each in cloud.log(before))
+    assert json.loads(hyper.run("runs", "list", "--json").out)["runs"] == []
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["nobody", "-o", "./"], 5, ["no instance is named 'nobody'"]),
+        (["huge", "-o", "./"], 6, ["401.0 GiB", "400 GB"]),
+        (["starting", "-o", "./"], 6, ["starting is STARTING", "wait"]),
+        ([instance_id("dead"), "-o", "./"], 6, ["dead is TERMINATED"]),
+        (["vm-39", "-o", "nowhere/x.qcow2"], 6, ["no such directory", "mkdir -p"]),
+        (["vm-39", "-o", "n" * 250 + ".qcow2"], 6, ["255 are allowed"]),
+        (["vm-39", "-o", "x.vmdk"], 2, ["would hold a qcow2 disk", "--format vmdk"]),
+        (["vm-39", "-o", "x.qcow2", "--format", "qcow2", "--format", "vmdk"], 2, ["would name 2 disks", "{format}"]),
+        (["vm-39", "-o", "{nme}.qcow2"], 2, ["unknown placeholder {nme}", "{name}"]),
+        (["vm-39", "--to", "s3://bucket/x"], 2, ["s3://"]),
+        (["vm-39", "--tag", "hypersdk-run=mine"], 2, ["hypersdk-run is our own"]),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(
+    cloud: Emulator, hyper: Hyperexport, arguments: list[str], code: int, words: list[str]
+) -> None:
+    """Each mistake has its own line, which says what to do, and its exit code; nothing was created. (C024)"""
+    before = mark(cloud)
+    explained(hyper.export(*arguments), code, *words)
+    assert creations(cloud, before) == []
+    assert clean(cloud)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "code", "words"),
+    [
+        ("absent", 5, ["BucketNotFound", "--bucket-name", "Allow group Exporters to read buckets"]),
+        ("archive", 6, ["Archive tier", "Standard"]),
+    ],
+)
+def test_a_bucket_that_cannot_serve_is_refused(
+    hyper: Hyperexport, vm: str, bucket: str, code: int, words: list[str]
+) -> None:
+    """An absent bucket and one of the Archive tier are noticed in time. (C034)"""
+    explained(hyper.run("export", vm, "-o", "./", "-bn", bucket), code, *words)
+
+
+def test_a_bucket_that_must_not_be_written_is_refused_with_the_policy(
+    cloud: Emulator, hyper: Hyperexport, vm: str
+) -> None:
+    """The write proof finds the missing permission before an image is made."""
+    before = mark(cloud)
+    cloud.fault("CreateMultipartUpload", "error", status=404, code="BucketNotFound", message="no")
+    explained(hyper.export(vm, "-o", "./"), 6, "cannot be written", "Allow group Exporters to manage objects")
+    assert creations(cloud, before) == []
+
+
+def test_an_unusable_run_store_ends_before_the_first_call(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """A state file that cannot be opened is exit 2 and names HYPEREXPORT_STATE. (C082)"""
+    before = mark(cloud)
+    (hyper.folder / "file").write_text("")
+    explained(hyper.export(vm, environ={"HYPEREXPORT_STATE": f"{hyper.folder}/file/runs"}), 2, "HYPEREXPORT_STATE")
+    assert cloud.log(before) == []
+
+
+# ---------------------------------------------------------------- the cloud's own failures
+
+
+def test_available_without_an_object_is_a_failure(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """SUCCEEDED and AVAILABLE are not believed without the object; what was made is taken away."""
+    cloud.fault("ExportImage", "export-without-object")
+    with quick_patience(hyper):
+        explained(hyper.export(vm, "-o", "./"), 1, "there is no disk at")
+    assert clean(cloud)
+    assert not (hyper.folder / f"{vm}.qcow2").exists()
+
+
+@pytest.mark.parametrize("operation", ["CreateImage", "ExportImage"])
+def test_failed_work_is_told_in_the_services_words(
+    cloud: Emulator, hyper: Hyperexport, vm: str, operation: str
+) -> None:
+    """A failed work request ends the run for good with its error text, and cleans up."""
+    cloud.fault(operation, "work-request-fails")
+    ended = hyper.export(vm, "-o", "./")
+    assert ended.code == 1
+    assert clean(cloud)
+    runs = json.loads(hyper.run("runs", "list", "--json").out)["runs"]
+    assert [run["state"] for run in runs] == ["failed"]
+
+
+def test_a_forgotten_work_request_is_no_failure(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """When GetWorkRequest answers 404, image state and object decide."""
+    cloud.fault("GetWorkRequest", "work-request-gone")
+    assert hyper.export(vm, "-o", "./").code == 0
+
+
+def test_an_all_zero_export_is_refused(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """A valid disk without any data is exit 7 and never gets its name."""
+    cloud.fault("ExportImage", "export-all-zero")
+    explained(hyper.export(vm, "-o", "./"), 7, "nothing but zeros")
+    assert not (hyper.folder / f"{vm}.qcow2").exists()
+    assert clean(cloud)
+
+
+def test_404_right_after_create_is_waited_out(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """An image that is not visible yet is not taken for an absent one."""
+    cloud.fault("GetImage", "error", status=404, code="NotAuthorizedOrNotFound", skip=1)
+    assert hyper.export(vm, "-o", "./").code == 0
+
+
+def test_a_conflict_is_a_wait_and_not_an_attempt(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """Another image operation is waited for, longer than attempts would last, saying why."""
+    message = "Conflict with another image operation, try again later"
+    cloud.fault("CreateImage", "error", status=409, code="Conflict", message=message, times=8)
+    ended = hyper.export(vm, "-o", "./")
+    assert ended.code == 0, ended.err
+    assert "another image" in ended.err
+
+
+def test_an_object_replaced_during_the_download_is_started_again(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """Bytes of two objects are never mixed: the new object is fetched from its beginning and judged by itself."""
+    cloud.fault("GetObject", "object-replaced", skip=2)
+    ended = hyper.export(vm, "-o", "./", environ={"HYPEREXPORT_TRANSFER_PART_SIZE": "256KiB"})
+    assert "was replaced while it was read" in ended.err
+    assert "started again from the beginning" in ended.err
+
+
+def test_a_signer_whose_exports_cannot_name_a_bucket_gets_a_link(
+    start_emulator: Callable[..., Emulator], tmp_path: Path
+) -> None:
+    """After OCI's 400 a write-only link is used, told, and withdrawn; its URL is in no output and no store."""
+    emulator = start_emulator(user={"federated": True})
+    hyper = Hyperexport(emulator, tmp_path)
+    ended = hyper.export("web-01", "-o", "./", "-v")
+    assert ended.code == 0, ended.err
+    assert "a pre-authenticated link is used instead" in ended.err
+    assert clean(emulator)
+    links = [each["path"] for each in emulator.log() if each["operation"] == "CreatePreauthenticatedRequest"]
+    assert len(links) == 1
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and "emulator" not in str(path):
+            assert b"/p/" not in path.read_bytes(), path
+
+
+# ---------------------------------------------------------------- endings and resume
+
+
+def test_a_full_disk_keeps_the_parts_and_is_resumed(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """No room half-way is exit 8 that names what stays; with room the same command fetches only the rest."""
+    parts = {"HYPEREXPORT_TRANSFER_PART_SIZE": "64KiB", "HYPEREXPORT_TRANSFER_PARALLEL": "1"}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600 * 1024, hard))
+    try:
+        full = hyper.export(vm, "-o", "./", environ=parts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert full.code == 8, full.err
+    assert "stays in the tenancy: image" in full.err
+    assert "resume: give the same command again" in full.err
+    before = mark(cloud)
+    ended = hyper.export(vm, "-o", "./", environ=parts)
+    assert ended.code == 0, ended.err
+    assert creations(cloud, before) == []
+    assert same_bytes(cloud, vm, hyper.folder / f"{vm}.qcow2", "qcow2")
+    assert clean(cloud)
+
+
+def held(emulator: Emulator, running: Running) -> None:
+    """Wait until the emulator holds a reply."""
+    while not any(fault["holding"] for fault in emulator.faults()):
+        assert not running.ended(), running.wait().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_everything_and_the_same_command_resumes(
+    cloud: Emulator, hyper: Hyperexport, vm: str, number: int
+) -> None:
+    """Ctrl-C is exit 130, says what stays and how to go on; the resumed run makes no second image. (C085)"""
+    before = mark(cloud)
+    cloud.fault("ExportImage", "hold")
+    running = hyper.start("export", vm, "-o", "./", "-bn", "exports")
+    held(cloud, running)
+    running.signal(number)
+    cloud.control("POST", "release", {"all": True})
+    stopped = running.wait()
+    assert stopped.code == 130, stopped.err
+    last = stopped.err.splitlines()[-4:]
+    assert any("stays in the tenancy: image" in line for line in last), stopped.err
+    assert "hyperexport runs cancel" in last[-1]
+    assert hyper.export(vm, "-o", "./").code == 0
+    assert creations(cloud, before).count("CreateImage") == 1
+    assert clean(cloud)
+
+
+def test_cancel_cleans_up_what_an_interrupted_run_left(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """`runs show` names what stays, `runs cancel` takes it away, and then the command starts anew."""
+    cloud.fault("GetObject", "error", status=503, code="ServiceUnavailable", times=5)
+    assert hyper.export(vm, "-o", "./").code == 8
+    run = json.loads(hyper.run("runs", "list", "--json").out)["runs"][0]
+    assert run["state"] == "interrupted"
+    shown = json.loads(hyper.run("runs", "show", run["run_id"][:6], "--json").out)["run"]
+    assert any("export-image.qcow2" in line for line in shown["stays_in_tenancy"])
+    assert hyper.run("runs", "cancel", run["run_id"]).code == 0
+    assert clean(cloud)
+    assert json.loads(hyper.run("runs", "list", "--json").out)["runs"][0]["state"] == "cancelled"
+    before = mark(cloud)
+    assert hyper.export(vm, "-o", "./").code == 0
+    assert creations(cloud, before) == ["CreateImage", "ExportImage"]
+
+
+def test_cancel_reaches_the_process_that_drives_the_run(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """A run that waits elsewhere hears `runs cancel`, cleans up, and ends with 1."""
+    message = "Conflict with another image operation, try again later"
+    cloud.fault("CreateImage", "error", status=409, code="Conflict", message=message, times=100000)
+    running = hyper.start("export", vm, "-o", "./", "-bn", "exports")
+    while not (runs := json.loads(hyper.run("runs", "list", "--json").out)["runs"]) or runs[0]["state"] != "active":
+        assert not running.ended(), running.err
+    assert hyper.run("runs", "cancel", runs[0]["run_id"]).code == 0
+    ended = running.wait()
+    cloud.control("DELETE", "faults")
+    assert ended.code == 1, ended.err
+    assert "cancelled: cleaning up" in ended.err
+    assert clean(cloud)
+
+
+def test_new_cancels_the_unfinished_run_and_starts_anew(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """`--new` takes away what the old run left; its image is not used again."""
+    cloud.fault("GetObject", "error", status=503, code="ServiceUnavailable", times=5)
+    assert hyper.export(vm, "-o", "./").code == 8
+    before = mark(cloud)
+    assert hyper.export(vm, "-o", "./", "--new").code == 0
+    assert creations(cloud, before) == ["CreateImage", "ExportImage"]
+    assert clean(cloud)
+    states = [run["state"] for run in json.loads(hyper.run("runs", "list", "--json").out)["runs"]]
+    assert states == ["done", "cancelled"]
+
+
+def test_two_processes_never_drive_one_run(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """The same command while the first one runs is refused, and the first one finishes undisturbed."""
+    cloud.fault("ExportImage", "hold")
+    running = hyper.start("export", vm, "-o", "./", "-bn", "exports")
+    held(cloud, running)
+    explained(hyper.export(vm, "-o", "./"), 6, "another process drives run")
+    cloud.control("POST", "release", {"all": True})
+    assert running.wait().code == 0
+
+
+def test_an_outage_during_the_download_is_waited_out(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """While nothing can be reached no attempt is spent, and the download goes on afterwards."""
+    cloud.fault("GetObject", "outage", seconds=2)
+    environ = {"HYPEREXPORT_RETRY_MAX_ATTEMPTS": "2"}
+    ended = hyper.export(vm, "-o", "./", environ=environ)
+    assert ended.code == 0, ended.err
+    assert clean(cloud)
+
+
+class quick_patience:  # noqa: N801 - reads like a function
+    """Waits for a late object only for a moment."""
+
+    def __init__(self, hyper: Hyperexport) -> None:
+        import hypersdk.exports.imaging as imaging
+
+        self._module = imaging
+        self._before = imaging.OBJECT_LATE
+
+    def __enter__(self) -> None:
+        self._module.OBJECT_LATE = 0.2
+
+    def __exit__(self, *_: object) -> None:
+        self._module.OBJECT_LATE = self._before
