@@ -67,7 +67,7 @@ def main() -> int:
     same_as_shared()
     listed = gaps()
     with tempfile.TemporaryDirectory(prefix="judge-") as folder:
-        # A seed sent over HTTP may name files only below the seed root; the kit makes its disks in the temporary folder.
+        # A seed sent over HTTP may name files only below the seed root; the kit makes its disks in the temp folder.
         command = [
             sys.executable,
             "-m",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hypersdk.config import Config, load_config
     from hypersdk.events import callback_reporter, null_reporter
     from hypersdk.exports.options import ExportOptions
+    from hypersdk.exports.percent import PercentReporter
     from hypersdk.exports.plan import ExportPlan
     from hypersdk.exports.result import ExportResult
     from hypersdk.model import ByteRange, Checksum, Disk, Image, Instance, ObjectInfo, ObjectRef, Ocid, Proof, Secret
@@ -37,6 +38,7 @@ _HOME = {
     "ObjectInfo": "hypersdk.model",
     "ObjectRef": "hypersdk.model",
     "Ocid": "hypersdk.model",
+    "PercentReporter": "hypersdk.exports.percent",
     "Proof": "hypersdk.model",
     "RetryPolicy": "hypersdk.retry",
     "Secret": "hypersdk.model",
@@ -66,6 +68,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectRef",
     "Ocid",
+    "PercentReporter",
     "Proof",
     "RetryPolicy",
     "Secret",

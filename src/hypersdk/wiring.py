@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -171,6 +170,38 @@ class Wiring:
 
             return FileStore(self.waiter.report)
         raise errors.UsageError(f"no store for {ref.scheme}:// addresses", resource=str(ref), hint=url.OCI_FORMS)
+
+
+def connect(kind: str, config: Config, monitor: NetworkMonitor | None = None) -> Provider:
+    """Connect to a cloud that owns instances.
+
+    Args:
+        kind: "oci".
+        config: from `load_config`.
+        monitor: knows whether the network is down; None = our own.
+
+    Raises:
+        UsageError: no such kind.
+        ConfigError: the settings cannot work.
+        AuthError: the credentials cannot be used.
+    """
+    if kind != "oci":
+        raise errors.UsageError(f"no provider {kind!r}", hint="the provider is 'oci'")
+    return Wiring(config, Waiter(), monitor).provider
+
+
+def open_store(address: str, config: Config, monitor: NetworkMonitor | None = None) -> Store:
+    """Open the store that an address belongs to.
+
+    Args:
+        address: "oci://namespace/bucket/prefix", "file:///path" or a path.
+        config: from `load_config`.
+        monitor: knows whether the network is down; None = our own.
+
+    Raises:
+        UsageError: not an address, or of a kind that no store speaks.
+    """
+    return Wiring(config, Waiter(), monitor).store(url.parse(address).ref)
 
 
 def plan_export(

@@ -99,6 +99,7 @@ def test_retry_is_decided_in_one_place() -> None:
 )
 def test_start_up_loads_nothing_heavy(statement: str, absent: set[str]) -> None:
     """Importing the library and asking for help cost no SDK, engine or database."""
-    program = f"import sys, io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()):\n    {statement}\nprint(*sys.modules)"
+    quiet = "import sys, io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()):\n"
+    program = f"{quiet}    {statement}\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert absent.isdisjoint(loaded)

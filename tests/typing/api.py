@@ -10,13 +10,18 @@ def names_of(instances: Iterable[Instance]) -> list[str]:
     return [instance.name for instance in instances]
 
 
+def show(done: int, total: int | None) -> None:
+    print(done, total)
+
+
 def export(instance_id: str) -> str | None:
     config = hypersdk.load_config()
     options = ExportOptions(output_dir="/backup", formats=("qcow2",))
     plan = hypersdk.plan_export(instance_id, options, config)
     result: ExportResult = hypersdk.export_instance(
-        instance_id, options, config, reporter=hypersdk.callback_reporter(lambda done, total: None), stop=StopFlag()
+        instance_id, options, config, reporter=hypersdk.callback_reporter(show), stop=StopFlag()
     )
+    hypersdk.PercentReporter(plan, print)
     return result.local_path if plan.steps else None
 
 

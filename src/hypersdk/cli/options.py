@@ -27,7 +27,7 @@ CONNECTION: Mapping[tuple[str, ...], tuple[str, str]] = {
 
 def connection_options(function: F) -> F:
     """Add the options that say which cloud, who we are and how to connect; their values arrive in the context."""
-    for declarations, (key, text) in reversed(CONNECTION.items()):
+    for declarations, (key, text) in reversed(list(CONNECTION.items())):
         function = click.option(
             *declarations, f"flag_{key}", expose_value=False, help=text, callback=_collector(key), metavar="TEXT"
         )(function)
