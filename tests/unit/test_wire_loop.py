@@ -150,9 +150,18 @@ def test_nobody_listens(wire):
     completion, _ = outcome(wire, dead)
     assert type(completion.error) is errors.EndpointUnreachable
     assert probe(SETTINGS, dead.url.reveal()) is False
-    with RawServer(OneObject(BODY)) as server:
-        assert probe(SETTINGS, server.url + "/some/path?x") is True
-        assert server.asked == []
+
+
+def test_probe_wants_a_reply():
+    """Any reply proves the endpoint up; a port that accepts and hangs up does not, one that only is slow does."""
+    with RawServer(lambda _, peer: send(peer, 500)) as server:
+        assert probe(SETTINGS, server.url + "/p/very-secret?x") is True
+        assert [(asked.method, asked.target) for asked in server.asked] == [("HEAD", "/")]
+    for hang_up in (lambda _, peer: reset(peer), lambda _a, _p: False):
+        with RawServer(hang_up) as server:
+            assert probe(SETTINGS, server.url) is False
+    with RawServer(lambda _, peer: peer.recv(1) and None) as server:
+        assert probe(SETTINGS, server.url, timeout=0.2) is True
 
 
 def test_refusal_is_explained_from_its_body():
@@ -317,6 +326,7 @@ def test_proxy_is_used_for_http_and_https(tmp_path, monkeypatch):
         assert probe(settings, server.url)
         assert probe(settings, plain.url)
         assert [asked.method for asked in proxy.asked] == ["CONNECT", "GET", "CONNECT", "HEAD"]
+        assert server.asked[-1].method == "HEAD"
         assert "proxy-authorization" not in server.asked[0].headers
         with Wire(ConnectionSettings(proxy=Secret(f"http://user:wrong@{address}"), ca_bundle=bundle)) as wire:
             for target in (server, plain):

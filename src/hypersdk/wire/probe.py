@@ -1,4 +1,9 @@
-"""Does the endpoint answer at all? For the network monitor: same proxy, same CA bundle, no credentials."""
+"""Does the endpoint answer at all? For the network monitor: same proxy, same CA bundle, no credentials.
+
+Rules of this file: any reply counts, whatever its status; a connection alone does not, because port forwarders and load
+balancers accept first and reset when nobody stands behind them. One that stays open without a reply does count: then
+the service is slow, and the network is not to blame.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ _GATEWAY_FAILURES = frozenset({502, 503, 504})
 
 
 def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TIMEOUT) -> bool:
-    """Connect to the origin of `url` as every other call does.
+    """Ask the origin of `url` for anything, by the same way as every other call.
 
     Args:
         connection: proxy, CA bundle.
@@ -21,7 +26,7 @@ def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TI
         timeout: seconds for all of it.
 
     Returns:
-        Whether a connection (with TLS, where the endpoint speaks TLS) could be made.
+        Whether somebody is there.
     """
     import pycurl
 
@@ -33,14 +38,12 @@ def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TI
         set_connection(handle, connection)
         handle.setopt(pycurl.URL, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/")
         handle.setopt(pycurl.TIMEOUT_MS, int(timeout * 1000))
-        if parts.scheme == "http" and connection.proxy is not None:
-            # Without a tunnel only a request tells whether the proxy reaches the endpoint.
-            handle.setopt(pycurl.NOBODY, 1)
-        else:
-            handle.setopt(pycurl.CONNECT_ONLY, 1)
+        handle.setopt(pycurl.NOBODY, 1)
         handle.perform()
-        return handle.getinfo(pycurl.RESPONSE_CODE) not in _GATEWAY_FAILURES
-    except pycurl.error:
-        return False
+        # A proxy that cannot reach the endpoint says so in its own name.
+        return connection.proxy is None or handle.getinfo(pycurl.RESPONSE_CODE) not in _GATEWAY_FAILURES
+    except pycurl.error as error:
+        silent = error.args[0] == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+        return bool(silent)
     finally:
         handle.close()
