@@ -13,7 +13,8 @@ from http_store import retrier
 
 from hypersdk import errors
 from hypersdk.config import load_config
-from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.events import Waiting
+from hypersdk.model import ConnectionSettings, ObjectInfo, ObjectRef
 from hypersdk.storage import url
 from hypersdk.storage.backends.file import FileStore
 from hypersdk.storage.backends.memory import MemoryStore
@@ -26,6 +27,7 @@ from hypersdk.vendors.oci.errors import translate_reply
 from hypersdk.vendors.oci.session import open_session
 from hypersdk.waiting import StopFlag, Waiter
 from hypersdk.wire.loop import Wire
+from hypersdk.wire.probe import probe
 
 PART = 64 * 1024
 BODY = random.Random(3).randbytes(9 * PART + 1)
@@ -183,6 +185,17 @@ def test_replaced_object_is_never_mixed(cloud, tmp_path):
     after = cloud.store.head(info.ref)
     assert after.etag != info.etag
     assert len(cloud.fetch(after, tmp_path / "back")) == after.size
+
+
+def test_outage_is_waited_for(cloud, tmp_path):
+    """A service that is away in mid-download is waited for; not one attempt is spent, and finished parts stay."""
+    info = cloud.send("disk")
+    shown = []
+    reachable = lambda: probe(ConnectionSettings(), cloud.emulator.endpoint)  # noqa: E731 - as wiring does it
+    patient = retrier(attempts=1, probe=reachable, waiter=Waiter(report=shown.append))
+    cloud.emulator.fault("GetObject", "outage", seconds=1, skip=4)
+    assert cloud.fetch(info, tmp_path / "back", retrier=patient) == BODY
+    assert "network down since" in next(event.reason for event in shown if isinstance(event, Waiting))
 
 
 @pytest.mark.parametrize(
