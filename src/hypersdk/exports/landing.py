@@ -203,14 +203,30 @@ def run_rename(ctx: Context, step: Step) -> Mapping[str, Any]:
     try:
         named = ctx.call("name the object", lambda: store.rename(info, final.name, if_absent=not ctx.options.overwrite))
     except errors.NotFoundError:
-        # An earlier try's reply was lost, or it was killed before it could note it: then the object is there.
+        # An earlier try's reply was lost, or it was killed before it could note it: then these very bytes are there.
         named = ctx.call("look at the final object", lambda: store.head(final))
-        if named.size != info.size:
-            raise errors.ObjectChanged(
-                f"{target.staging} is gone and {final} is another object", resource=str(final)
-            ) from None
+        _prove_same(ctx, step, target, named)
     ctx.drive.close_intent("object", target.staging.name)
     return {"size": info.size, "etag": named.etag, "version": named.version}
+
+
+def _prove_same(ctx: Context, step: Step, target: Target, named: ObjectInfo) -> None:
+    rooms, proven = ctx.rooms, proof_of(ctx, target)
+    other = errors.ObjectChanged(f"{target.staging} is gone and {named.ref} is another object", resource=str(named.ref))
+    if named.size != proven["size"]:
+        raise other
+    try:
+        verify_object(
+            rooms.store,
+            named,
+            wire=rooms.wire,
+            retrier=rooms.retrier,
+            options=rooms.transfer,
+            expected=_checksums(proven),
+            advanced=_advanced(ctx, step),
+        )
+    except errors.VerificationError as error:
+        raise other from error
 
 
 def proof_of(ctx: Context, target: Target) -> Mapping[str, Any]:
