@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator import Emulator, compartment_id, instance_id
+from emulator import Emulator, compartment_id, instance_id, make_seed
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., Emulator]
@@ -38,6 +38,15 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """One emulator for tests that change nothing."""
+    folder = tmp_path_factory.mktemp("calm")
+    emulator = Emulator(make_seed(folder / "seed", disks=1, disk_size=1 << 20), folder / "state").start()
+    yield emulator
+    emulator.stop()
 
 
 def change(seed: dict[str, Any]) -> None:
@@ -90,10 +99,10 @@ def test_an_instance_is_shown_with_its_volumes(start_emulator: Start, run: Run) 
     ],
 )
 def test_wrong_arguments_get_one_clear_line(
-    emulator: Emulator, run: Run, arguments: tuple[str, ...], exit_code: int, says: str
+    calm: Emulator, run: Run, arguments: tuple[str, ...], exit_code: int, says: str
 ) -> None:
     """Each mistake has its exit code and its sentence on stderr, and nothing on stdout."""
-    done = run(emulator, *arguments)
+    done = run(calm, *arguments)
     assert (done.returncode, done.stdout) == (exit_code, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
