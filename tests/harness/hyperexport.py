@@ -21,6 +21,7 @@ from typing import Any
 from emulator import Emulator
 
 SECONDS = 60.0
+INSTALLED = str(Path(sys.executable).with_name("hyperexport"))
 
 PRELOADED = (
     "hypersdk.cli.export",
@@ -95,8 +96,9 @@ class Running:
         os.kill(self.pid, number)
 
     def kill(self) -> Ended:
-        """kill -9."""
-        self.signal(signal.SIGKILL)
+        """End it with SIGKILL, unless it has ended."""
+        if not self.ended():
+            self.signal(signal.SIGKILL)
         return self.wait()
 
 
@@ -106,11 +108,13 @@ class Hyperexport:
     Args:
         emulator: the cloud.
         folder: home and current directory; the run store lies in it.
+        installed: execute the installed script in the child, with all the start-up that this costs.
     """
 
-    def __init__(self, emulator: Emulator, folder: Path) -> None:
+    def __init__(self, emulator: Emulator, folder: Path, *, installed: bool = False) -> None:
         self.emulator = emulator
         self.folder = folder
+        self.installed = installed
         self._count = 0
         self.environ: dict[str, str] = {
             "PATH": os.environ["PATH"],
@@ -136,7 +140,7 @@ class Hyperexport:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            _child(line, {**self.environ, **(environ or {})}, self.folder, out, err)
+            _child(line, {**self.environ, **(environ or {})}, self.folder, out, err, installed=self.installed)
         return Running(pid, out, err)
 
     def export(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Ended:
@@ -149,7 +153,7 @@ def _preload() -> None:
         importlib.import_module(name)
 
 
-def _child(line: list[str], environ: dict[str, str], folder: Path, out: Path, err: Path) -> None:
+def _child(line: list[str], environ: dict[str, str], folder: Path, out: Path, err: Path, *, installed: bool) -> None:
     code = 70
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
@@ -163,6 +167,8 @@ def _child(line: list[str], environ: dict[str, str], folder: Path, out: Path, er
         os.environ.clear()
         os.environ.update(environ)
         os.chdir(folder)
+        if installed:
+            os.execv(INSTALLED, [INSTALLED, *line])
         from hypersdk.cli import run
 
         code = run(line)
