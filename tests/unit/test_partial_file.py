@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Proof
+from hypersdk.transfer import partial as partial_module
 from hypersdk.transfer.checksums import crc32c, file_digests
 from hypersdk.transfer.journal import Identity
 from hypersdk.transfer.partial import Partial, SealedPartial, data_runs, discard, journal_name, partial_name
@@ -93,6 +94,51 @@ def test_modes_follow_the_umask(tmp_path, umask, mode):
         assert stat.S_IMODE((tmp_path / "disk").stat().st_mode) == mode
     finally:
         os.umask(before)
+
+
+SMALL = random.Random(4).randbytes(8 * 512)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_power_cut_loses_time_but_no_truth(tmp_path_factory, data):
+    """Whatever unsynced writes a power cut takes from file and journal, every range that still counts is right."""
+    folder = tmp_path_factory.mktemp("cut")
+    parts = [ByteRange(start, start + 512) for start in range(0, len(SMALL), 512)]
+    with Partial(str(folder / "disk")) as partial, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partial_module, "current_boot_id", lambda: "boot-0")
+        partial.resume(identity(len(SMALL)))
+        for part in data.draw(st.lists(st.sampled_from(parts), unique=True)):
+            body = SMALL[part.start : part.stop]
+            partial.write(part.start, memoryview(body), skip_zeros=False)
+            partial.record(part, crc32c(body))
+    for boot in range(1, data.draw(st.integers(2, 3))):
+        _lose_unsynced(folder, data)
+        with Partial(str(folder / "disk")) as partial, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(partial_module, "current_boot_id", lambda boot=boot: f"boot-{boot}")
+            partial.resume(identity(len(SMALL)))
+            there = Path(partial.path).read_bytes()
+            assert all(there[part.start : part.stop] == SMALL[part.start : part.stop] for part in partial.verified)
+            for part in parts:
+                if part not in partial.verified:
+                    partial.write(part.start, memoryview(SMALL)[part.start : part.stop], skip_zeros=False)
+                    partial.record(part, crc32c(SMALL[part.start : part.stop]))
+
+
+def _lose_unsynced(folder: Path, data: st.DataObject) -> None:
+    """Zero blocks of the file and lines of the journal, except its head, which was synced when it was begun."""
+    place, journal = folder / partial_name("disk"), folder / journal_name("disk")
+    body = bytearray(place.read_bytes())
+    for block in data.draw(st.sets(st.integers(0, len(SMALL) // 256 - 1))):
+        body[block * 256 : block * 256 + 256] = bytes(256)
+    place.write_bytes(body)
+    head, *lines = journal.read_bytes().splitlines(keepends=True)
+    synced = 1 + max((at for at, line in enumerate(lines) if b'"drop"' in line), default=-1)
+    kept = [
+        line if at < synced or data.draw(st.booleans()) else bytes(data.draw(st.integers(0, len(line))))
+        for at, line in enumerate(lines)
+    ]
+    journal.write_bytes(head + b"".join(kept))
 
 
 def test_links_are_not_followed(tmp_path):
