@@ -24,7 +24,7 @@ from hypersdk_emulator.records import Image, Job, find_image, find_job
 from hypersdk_emulator.workrequests import ended
 
 PART_BYTES = 10 << 20
-STATUS_SHARE = 0.75
+STATUS_SHARE = 0.9
 """Share of EXPORTING after which the object's name is first touched; before it the bucket looks as it was."""
 STATUS_TEXT = b'{"status":"EXPORTING"}'
 CHUNK = 1 << 20

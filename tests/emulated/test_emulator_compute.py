@@ -295,7 +295,7 @@ def test_an_export_cut_by_kill_9_is_finished_after_the_restart(start_emulator, t
     emulator = start_emulator(change=slow_export)
     image = make_image(emulator)
     reply = export(emulator, image, to_tuple(emulator))
-    emulator.control("POST", "clock", {"advanceSeconds": 80})
+    emulator.control("POST", "clock", {"advanceSeconds": 92})
     await_that(lambda: uploads(emulator), lambda found: len(found) == 1)
     emulator.kill()
     emulator.start()
@@ -328,7 +328,7 @@ def test_a_status_object_stands_at_the_name_while_exporting(start_emulator, on):
     emulator.control("POST", "clock", {"advanceSeconds": 101})
     reply = export(emulator, image, to_tuple(emulator))
     assert emulator.names("exports") == []
-    emulator.control("POST", "clock", {"advanceSeconds": 80})
+    emulator.control("POST", "clock", {"advanceSeconds": 92})
     await_that(lambda: uploads(emulator), bool)
     assert emulator.names("exports") == (["disk.qcow2"] if on else [])
     if on:
