@@ -1,30 +1,36 @@
 """kill -9 at every request and at random times: the same command finishes, and nothing was done twice."""
 
+import platform
 import random
+import time
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
-from kills import ALL_AT_ONCE, STOPPED, Request, Stage, Start, Variant
+from kills import ALL_AT_ONCE, STOPPED, VARIANTS, Killed, Request, Stage, Variant, table
 
 SHARES = 4
 """The requests of an export are dealt out to so many tests, which can run side by side."""
 
-POLLED = {"GetImage", "GetInstance", "GetWorkRequest", "HeadObject"}
-"""Questions for a state: how often they are asked depends on the emulator's speed."""
+SEED = 20261125
+RANDOM_KILLS = 10
+SOAK_KILLS = 108
+MOST_KILLS_IN_A_ROW = 3
+
+Start = Callable[..., Stage]
 
 
 @pytest.fixture(scope="module")
 def start_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """The stage of a variant, started once."""
-    stages: dict[Variant, Stage] = {}
+    stages: dict[tuple[Variant, bool], Stage] = {}
 
-    def start(variant: Variant, *, installed: bool = False, instances: int = 100) -> Stage:
-        if variant not in stages:
-            folder = tmp_path_factory.mktemp("stage")
-            stages[variant] = Stage(variant, folder, instances, installed).start()
-        return stages[variant]
+    def start(variant: Variant, *, installed: bool = False) -> Stage:
+        key = (variant, installed)
+        if key not in stages:
+            stages[key] = Stage(variant, tmp_path_factory.mktemp("stage"), installed=installed).start()
+        return stages[key]
 
     yield start
     for stage in stages.values():
@@ -36,16 +42,76 @@ def share_of(request: Request) -> int:
     return zlib.crc32(str(request).encode()) % SHARES
 
 
+def kill_at_each(stage: Stage, requests: list[Request], effect: str) -> list[Killed]:
+    """Kill one export at each of these requests, and finish it."""
+    killed = []
+    for request in requests:
+        victim = stage.victim()
+        if victim.kill_at(request, effect):
+            killed.append(victim.resume(f"{stage.variant.name}, {request}, {effect}"))
+    return killed
+
+
 @pytest.mark.parametrize("share", range(SHARES))
 @pytest.mark.parametrize("variant", [STOPPED, ALL_AT_ONCE], ids=lambda variant: variant.name)
 def test_killed_at_each_request_in_turn(start_stage: Start, variant: Variant, share: int) -> None:
     """Each request takes effect, its reply never arrives, the process is killed: the same command finishes."""
     stage = start_stage(variant)
-    requests, _ = stage.requests()
-    for request in requests:
-        if share_of(request) == share:
-            victim = stage.victim()
-            if victim.kill_at(request, "hold"):
-                victim.resume(str(request))
-            else:
-                assert request.operation in POLLED
+    requests = stage.requests()
+    mine = [request for request in requests if share_of(request) == share]
+    assert len(kill_at_each(stage, mine, "hold")) >= len(mine) / 2
+
+
+@pytest.mark.parametrize("number", range(RANDOM_KILLS))
+def test_killed_at_a_random_time(start_stage: Start, number: int) -> None:
+    """Wherever the process happens to be when it is killed, the same command finishes."""
+    stage = start_stage(STOPPED if number % 2 else ALL_AT_ONCE)
+    if not stage.seconds:
+        stage.requests()
+    at = random.Random(f"{SEED} {number}").random()
+    victim = stage.victim()
+    victim.kill_after(at * stage.seconds)
+    victim.resume(f"killed at {at:.0%} of an export")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_soak(start_stage: Start) -> None:
+    """A hundred exports killed at random times, up to three times in a row, and two killed at every request."""
+    began, chance = time.monotonic(), random.Random(SEED)
+    rows: list[tuple[object, ...]] = []
+    for variant in VARIANTS:
+        stage = start_stage(variant)
+        requests = stage.requests()
+        rows += [
+            _row(variant, f"at each request, `{effect}`", kill_at_each(stage, requests, effect))
+            for effect in ("hold", "hold-before")
+        ]
+        for installed in (False, True):
+            stage = start_stage(variant, installed=installed)
+            stage.requests()
+            how = "at random times" + (", installed command" if installed else "")
+            rows.append(_row(variant, how, _at_random(stage, chance)))
+    total = sum(int(str(row[2])) for row in rows)
+    head = ("export", "killed", "exports killed", "finished", "kept MiB", "most bytes twice", "median s to finish")
+    print(f"\n\n{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, Python {platform.python_version()}, {platform.machine()}")
+    print(f"seed {SEED}, {total} killed exports in {time.monotonic() - began:.0f} s\n")
+    print(table(rows, head))
+
+
+def _at_random(stage: Stage, chance: random.Random) -> list[Killed]:
+    killed = []
+    for number in range(SOAK_KILLS // len(VARIANTS) // 2):
+        victim = stage.victim()
+        times = [chance.random() for _ in range(1 + number % MOST_KILLS_IN_A_ROW)]
+        for at in times:
+            victim.kill_after(at * stage.seconds)
+        killed.append(victim.resume(f"{stage.variant.name}, killed at {times} of an export"))
+    return killed
+
+
+def _row(variant: Variant, how: str, killed: list[Killed]) -> tuple[object, ...]:
+    seconds = sorted(each.seconds for each in killed)
+    kept = sum(each.finished for each in killed) / (1 << 20)
+    most = max(each.twice for each in killed)
+    return variant.name, how, len(killed), len(killed), f"{kept:.1f}", most, f"{seconds[len(seconds) // 2]:.2f}"
