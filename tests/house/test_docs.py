@@ -7,8 +7,10 @@ A page's commands stand in fenced blocks:
                          any text
     ```console           only read: commands and options must exist
     ```yaml              a hypersdk.yaml that must be readable
+    ```python            a program, run like the commands; `/backup` stands for a directory
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -24,11 +26,13 @@ from emulator import Emulator, Seed
 
 import hypersdk
 from hypersdk.cli import cli
+from hypersdk_emulator.assumptions import Assumptions
 from hypersdk_emulator.demo_seed import write_demo
+from hypersdk_emulator.faults import EFFECTS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-FENCE = re.compile(r"^```(console exec|console|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(console exec|console|yaml|python)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 EXIT = re.compile(r"\s+# exit (\d+)$")
 
 
@@ -46,9 +50,9 @@ def name_of(page: pathlib.Path) -> str:
 
 
 def blocks(page: pathlib.Path, kind: str) -> Iterator[str]:
-    for found, text in FENCE.findall(page.read_text()):
+    for indent, found, text in FENCE.findall(page.read_text()):
         if found == kind:
-            yield text
+            yield re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
 
 
 def commands(page: pathlib.Path, kind: str) -> Iterator[Command]:
@@ -59,6 +63,12 @@ def commands(page: pathlib.Path, kind: str) -> Iterator[Command]:
             yield Command(EXIT.sub("", line), int(status[1]) if status else 0, tuple(filter(None, shown)))
 
 
+def pattern_of(line: str) -> str:
+    """What output must hold for a shown line: `...` is any text, and columns may be wider or narrower."""
+    pieces = re.split(r"\s*\.\.\.\s*", line.strip())
+    return ".*".join(r"\s+".join(re.escape(word) for word in piece.split()) for piece in pieces)
+
+
 def with_blocks(*kinds: str) -> list[pathlib.Path]:
     return [page for page in PAGES if any(True for kind in kinds for _ in blocks(page, kind))]
 
@@ -67,10 +77,13 @@ def with_blocks(*kinds: str) -> list[pathlib.Path]:
 def rehearsal(tmp_path: pathlib.Path) -> Iterator[dict[str, str]]:
     """The environment of a user whose OCI configuration leads to a rehearsal cloud."""
     cloud, home = tmp_path / "cloud", tmp_path / "home"
-    write_demo(cloud)
+    seed = json.loads(write_demo(cloud).read_text())
+    # As in a real cloud, only without its waiting: nobody learns anything from that in a test.
+    seed |= {"timing": {"transitionSeconds": 0.2}, "assume": {"lock-minutes": 0}}
+    (cloud / "seed.json").write_text(json.dumps(seed))
     (home / ".oci").mkdir(parents=True)
     (cloud / "config").rename(home / ".oci" / "config")
-    emulator = Emulator(Seed(cloud, json.loads((cloud / "seed.json").read_text())), tmp_path / "state").start()
+    emulator = Emulator(Seed(cloud, seed), tmp_path / "state").start()
     ours = re.compile(r"OCI_|HYPEREXPORT_|XDG_|.*proxy$|REQUESTS_CA_BUNDLE$|SSL_CERT_FILE$", re.IGNORECASE)
     yield {
         **{name: value for name, value in os.environ.items() if not ours.match(name)},
@@ -96,8 +109,21 @@ def test_commands_of_a_page_do_what_it_shows(
         output = done.stdout + done.stderr
         assert done.returncode == command.status, f"{command.line}\n{output}"
         for line in command.shown:
-            pattern = ".*".join(re.escape(piece) for piece in line.strip().split("..."))
-            assert re.search(pattern, output), f"{command.line}\ndoes not print {line!r} but\n{output}"
+            assert re.search(pattern_of(line), output), f"{command.line}\ndoes not print {line!r} but\n{output}"
+
+
+@pytest.mark.parametrize("page", with_blocks("python"), ids=name_of)
+def test_programs_of_a_page_run(page: pathlib.Path, tmp_path: pathlib.Path, rehearsal: dict[str, str]) -> None:
+    """Every Python program of the documentation does its work without an error or a warning."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for block in blocks(page, "python"):
+        program = block.replace("/backup", str(folder))
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program],
+            cwd=folder, env=rehearsal, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
 
 
 def parse(words: list[str]) -> None:
@@ -133,6 +159,17 @@ def test_settings_that_a_page_shows_are_read(page: pathlib.Path, tmp_path: pathl
         file.write_text(block)
         file.chmod(0o600)
         hypersdk.load_config({}, {"HYPEREXPORT_CONFIG": str(file)}, cwd=tmp_path, home=tmp_path)
+
+
+def test_the_emulator_page_names_every_fault_and_assumption() -> None:
+    """The page's tables hold exactly what the emulator takes."""
+    page = (ROOT / "docs" / "emulator.md").read_text()
+    assumed = {field.name.replace("_", "-") for field in dataclasses.fields(Assumptions)}
+    section = page.split("## What it does not know for sure")[1].split("## Controls")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)`", section, re.MULTILINE)) == assumed
+    table = page.split("| Effect |")[1].split("\n\n")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)} == set(EFFECTS)
 
 
 def test_links_between_pages_lead_somewhere() -> None:
