@@ -59,14 +59,28 @@ def verify_disk(
     """
     program = find_qemu_img()
     with open_reader(path, waiter) as reader:
-        structure = inspect(reader, expected_format)
-        size_said = _check_size(reader, structure, expected_virtual_size)
-        data_said = _check_data(reader, structure, had_data=had_data)
+        structure, said = verify_contents(
+            reader, expected_format, expected_virtual_size=expected_virtual_size, had_data=had_data
+        )
         file_size = reader.size
     qemu = QemuImg(waiter, program)
     qemu_said = _second_opinion(qemu, path, structure)
     disk = Disk(path, structure.format, structure.virtual_size, file_size)
-    return disk, (*structure.checked, size_said, data_said, qemu_said)
+    return disk, (*said, qemu_said)
+
+
+def verify_contents(
+    reader: Reader, expected_format: str, *, expected_virtual_size: int | None = None, had_data: bool = True
+) -> tuple[Structure, tuple[str, ...]]:
+    """Prove what can be proven without a local file: structure, size, data. Arguments and errors as `verify_disk`.
+
+    Returns:
+        The structure, and one sentence per check that passed.
+    """
+    structure = inspect(reader, expected_format)
+    size_said = _check_size(reader, structure, expected_virtual_size)
+    data_said = _check_data(reader, structure, had_data=had_data)
+    return structure, (*structure.checked, size_said, data_said)
 
 
 @contextmanager
@@ -87,6 +101,28 @@ def open_reader(path: str, waiter: Waiter) -> Iterator[Reader]:
         yield Reader(path, facts.st_size, lambda offset, length: os.pread(descriptor, length, offset), waiter.tick)
     finally:
         os.close(descriptor)
+
+
+def examine(
+    reader: Reader, expected_format: str, expected_virtual_size: int | None = None, *, had_data: bool = True
+) -> tuple[Structure, tuple[str, ...]]:
+    """Everything that `verify_disk` proves by our own parser; the bytes may be anywhere, such as in Object Storage.
+
+    Args:
+        reader: the file, or something that reads like one.
+        expected_format: as for `verify_disk`.
+        expected_virtual_size: as for `verify_disk`.
+        had_data: as for `verify_disk`.
+
+    Returns:
+        The structure, and one sentence per check that passed.
+
+    Raises:
+        VerificationError: a check failed.
+    """
+    structure = inspect(reader, expected_format)
+    size_said = _check_size(reader, structure, expected_virtual_size)
+    return structure, (*structure.checked, size_said, _check_data(reader, structure, had_data=had_data))
 
 
 def inspect(reader: Reader, expected_format: str) -> Structure:
