@@ -1,14 +1,19 @@
 """kill -9 at every request and at random times: the same command finishes, and nothing was done twice."""
 
+import os
 import platform
 import random
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from kills import ALL_AT_ONCE, STOPPED, VARIANTS, Killed, Request, Stage, Variant, table
+
+from hypersdk.exports.manifests import write_whole
 
 SHARES = 4
 """The requests of an export are dealt out to so many tests, which can run side by side."""
@@ -72,6 +77,20 @@ def test_killed_at_a_random_time(start_stage: Start, number: int) -> None:
     victim = stage.victim()
     victim.kill_after(at * stage.seconds)
     victim.resume(f"killed at {at:.0%} of an export")
+
+
+def test_killed_while_it_writes_the_manifest(tmp_path: Path) -> None:
+    """A manifest appears whole or not at all, and the next try leaves no file of the killed one behind."""
+    manifest = tmp_path / "disk.qcow2.manifest.json"
+    pid = os.fork()
+    if pid == 0:
+        os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+        write_whole(manifest, b"{}")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+    write_whole(manifest, b"{}")
+    assert list(tmp_path.iterdir()) == [manifest]
 
 
 @pytest.mark.soak

@@ -17,6 +17,7 @@ from hypersdk.exports.result import build_manifest
 from hypersdk.storage import local
 from hypersdk.storage.protocol import PutOptions
 from hypersdk.transfer.checksums import file_digests
+from hypersdk.transfer.partial import partial_name
 
 AS_JSON = PutOptions(content_type="application/json")
 
@@ -68,7 +69,8 @@ def write_whole(path: Path, body: bytes) -> None:
     Raises:
         FileError: the file system refuses.
     """
-    temporary = path.with_name(f".hx-{os.getpid()}.manifest")
+    # A fixed name: what a killed process left here is written over by the next one.
+    temporary = path.with_name(partial_name(path.name))
     with local.file_errors(str(path)):
         try:
             with temporary.open("wb") as file:
