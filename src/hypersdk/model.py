@@ -51,7 +51,7 @@ class Ocid:
             )
         if kinds and match[1] not in kinds:
             raise errors.UsageError(
-                f"OCID of a {match[1]}, expected one of a {' or '.join(kinds)}: {text}", resource=text
+                f"an OCID of kind {match[1]}, expected kind {' or '.join(kinds)}: {text}", resource=text
             )
         return cls(match[0], match[1], match[2], match[3])
 

@@ -36,7 +36,7 @@ def test_what_is_no_ocid_is_refused(text: str) -> None:
 
 def test_an_ocid_of_another_kind_is_refused() -> None:
     """An image's OCID is not taken for an instance's."""
-    with pytest.raises(errors.UsageError, match="OCID of a image, expected one of a instance"):
+    with pytest.raises(errors.UsageError, match="an OCID of kind image, expected kind instance"):
         Ocid.parse("ocid1.image.oc1.iad.a", "instance")
 
 
