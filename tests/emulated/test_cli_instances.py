@@ -93,7 +93,7 @@ def test_an_instance_is_shown_with_its_volumes(start_emulator: Start, run: Run) 
     [
         (("instances", "show", "nobody"), 5, "no instance is named 'nobody'"),
         (("instances", "show", "ocid1.instance.oc1.iad.nobody"), 5, "absent or not allowed"),
-        (("instances", "start", "ocid1.image.oc1.iad.x"), 2, "OCID of a image"),
+        (("instances", "start", "ocid1.image.oc1.iad.x"), 2, "an OCID of kind image"),
         (("images", "delete", "Platform-Linux", "--yes"), 5, "no image is named"),
         (("instances", "stop"), 2, "INSTANCE"),
     ],
