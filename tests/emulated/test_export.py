@@ -331,11 +331,13 @@ def test_a_forgotten_work_request_is_no_failure(cloud: Emulator, hyper: Hyperexp
     assert hyper.export(vm, "-o", "./").code == 0
 
 
-def test_an_all_zero_export_is_refused(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
-    """A valid disk without any data is exit 7 and never gets its name."""
+@pytest.mark.parametrize("to", [[], ["--to", "oci://testns/exports/zero"]])
+def test_an_all_zero_export_is_refused(cloud: Emulator, hyper: Hyperexport, vm: str, to: list[str]) -> None:
+    """A valid disk without any data is exit 7 and never gets its name, here or in the bucket."""
     cloud.fault("ExportImage", "export-all-zero")
-    explained(hyper.export(vm, "-o", "./"), 7, "nothing but zeros")
+    explained(hyper.export(vm, *(to or ["-o", "./"])), 7, "nothing but zeros")
     assert not (hyper.folder / f"{vm}.qcow2").exists()
+    assert [name for name in cloud.names("exports") if name.startswith("zero")] == []
     assert clean(cloud)
 
 

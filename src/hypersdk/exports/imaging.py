@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from hypersdk import errors
@@ -23,7 +22,7 @@ from hypersdk.exports.states import CREATE_GRACE, await_image, await_instance, a
 from hypersdk.model import Image, Instance, ObjectInfo, Operation
 from hypersdk.providers.protocol import Started
 from hypersdk.runs.records import Intent
-from hypersdk.storage.protocol import LocalRange
+from hypersdk.wire.request import Request
 
 IMAGE_LOCK = timedelta(minutes=20)
 """OCI makes no second image of an instance for so long (docs.oracle.com, "Managing Custom Images", "Limitations")."""
@@ -281,12 +280,9 @@ def _is_status(ctx: Context, info: ObjectInfo) -> bool:
     if info.size == 0:
         return True
     request = ctx.rooms.store.range_request(info, None)
+    assert isinstance(request, Request), "objects of a cloud are read over the wire"
     try:
-        if isinstance(request, LocalRange):
-            body = Path(request.path).read_bytes()
-        else:
-            body = ctx.call("read a small object", lambda: ctx.rooms.wire.call(request).body)
-        json.loads(body)
+        json.loads(ctx.call("read a small object", lambda: ctx.rooms.wire.call(request).body))
     except errors.PreconditionFailed:
         return True  # replaced while we looked: not final
     except ValueError:
