@@ -17,7 +17,7 @@ from hypersdk.exports.landing import check_space
 from hypersdk.exports.links import Link, make_link, withdraw_links
 from hypersdk.exports.options import RUN_TAG
 from hypersdk.exports.plan import Step, Target, retry_token
-from hypersdk.exports.preflight import RUNNING, preflight
+from hypersdk.exports.preflight import RUNNING, STOPPED, preflight
 from hypersdk.exports.states import CREATE_GRACE, await_image, await_instance, await_operation
 from hypersdk.model import Image, Instance, ObjectInfo, Operation
 from hypersdk.providers.protocol import Started
@@ -78,7 +78,7 @@ def _post_image(ctx: Context, step: Step) -> Started:
         instance = ctx.call("look at the instance", lambda: provider.instance(plan.instance_id))
         _check_still_allowed(ctx, instance)
         place = {"region": plan.region, "compartment_id": plan.compartment_id, "instance_id": plan.instance_id}
-        ctx.drive.intend(Intent("image", plan.image_name, {**place, "former_state": instance.lifecycle_state}))
+        ctx.drive.intend(Intent("image", plan.image_name, {**place, "former_state": _rest_state(ctx, instance)}))
         try:
             return ctx.call(
                 "create the image",
@@ -108,6 +108,12 @@ def _check_still_allowed(ctx: Context, instance: Instance) -> None:
         )
     if instance.lifecycle_state in {"TERMINATED", "TERMINATING"}:
         raise errors.OperationFailed(f"{instance.name} was terminated meanwhile", resource=instance.id)
+
+
+def _rest_state(ctx: Context, instance: Instance) -> str:
+    # A create of a killed try may take effect only now: then the instance is on its way down because of us.
+    passing = instance.lifecycle_state not in {RUNNING, STOPPED}
+    return str(ctx.result("preflight")["former_state"]) if passing else instance.lifecycle_state
 
 
 def _why_locked(ctx: Context) -> str:
