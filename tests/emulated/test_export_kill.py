@@ -66,8 +66,9 @@ class Victim:
         return [each for each in self.emulator.log(self.mark) if each["operation"] == operation]
 
     def fetched(self) -> list[str]:
-        """Ranges that went over the wire."""
-        return [each["range"] for each in self.requests("GetObject") if each["bytes"]]
+        """Ranges of the staging object that went over the wire."""
+        read = [each for each in self.requests("GetObject") if ".hypersdk" in each["path"]]
+        return [each["range"] for each in read if each["bytes"]]
 
     def check(self, ended: Ended, where: str) -> None:
         """What must be true after the second run."""
