@@ -13,6 +13,9 @@ _WEIGHTS = {"await-image": 30.0, "await-object": 30.0, "download": 30.0, "verify
 
 _MOMENT = 1.0
 
+_NEARLY = 0.999
+"""A step that has moved all its bytes is done only when it says so."""
+
 
 class PercentReporter:
     """Turns the events of one export into `callback(percent)`.
@@ -35,7 +38,7 @@ class PercentReporter:
         if isinstance(event, events.StepFinished):
             self._move(event.step, 1.0)
         elif isinstance(event, events.StepAdvanced) and event.total:
-            self._move(event.step, min(event.done / event.total, 1.0))
+            self._move(event.step, min(event.done / event.total, _NEARLY))
 
     def _move(self, step: str, part: float) -> None:
         if step not in self._share:
