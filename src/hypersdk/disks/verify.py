@@ -103,28 +103,6 @@ def open_reader(path: str, waiter: Waiter) -> Iterator[Reader]:
         os.close(descriptor)
 
 
-def examine(
-    reader: Reader, expected_format: str, expected_virtual_size: int | None = None, *, had_data: bool = True
-) -> tuple[Structure, tuple[str, ...]]:
-    """Everything that `verify_disk` proves by our own parser; the bytes may be anywhere, such as in Object Storage.
-
-    Args:
-        reader: the file, or something that reads like one.
-        expected_format: as for `verify_disk`.
-        expected_virtual_size: as for `verify_disk`.
-        had_data: as for `verify_disk`.
-
-    Returns:
-        The structure, and one sentence per check that passed.
-
-    Raises:
-        VerificationError: a check failed.
-    """
-    structure = inspect(reader, expected_format)
-    size_said = _check_size(reader, structure, expected_virtual_size)
-    return structure, (*structure.checked, size_said, _check_data(reader, structure, had_data=had_data))
-
-
 def inspect(reader: Reader, expected_format: str) -> Structure:
     """Parse and check the structure of a disk of a known format.
 
