@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from emulator import Emulator, instance_id, make_seed
 from hyperexport import Ended, Hyperexport, Running
 
-from hypersdk.exports import imaging
+from hypersdk.exports import imaging, landing
 from hypersdk.exports.result import manifest_schema
 
 STOPPED = [f"vm-{n:02}" for n in range(40)]
@@ -26,6 +27,7 @@ def special(value: dict[str, Any]) -> None:
     value["buckets"] += [
         {"name": "archive", "compartmentId": value["compartments"][0]["id"], "storageTier": "Archive"},
         {"name": "versioned", "compartmentId": value["compartments"][0]["id"], "versioning": "Enabled"},
+        {"name": "retained", "compartmentId": value["compartments"][0]["id"], "retention": 1},
     ]
     by_name = {one["displayName"]: one for one in value["instances"]}
     by_name["huge"]["bootVolume"]["sizeInGBs"] = 401
@@ -381,7 +383,45 @@ def test_a_signer_whose_exports_cannot_name_a_bucket_gets_a_link(
             assert b"/p/" not in path.read_bytes(), path
 
 
+@pytest.mark.parametrize("assumption", ["no-work-request-id", "work-request-id-list"])
+def test_other_habits_of_the_work_request_header_are_coped_with(
+    start_emulator: Callable[..., Emulator], tmp_path: Path, assumption: str
+) -> None:
+    """Without `opc-work-request-id`, or with several ids in it, an export ends as well and leaves nothing."""
+    emulator = start_emulator(assume={assumption: True}, transition_seconds=0.2)
+    ended = Hyperexport(emulator, tmp_path).export("web-01", "-o", "./")
+    assert ended.code == 0, ended.err
+    assert clean(emulator)
+
+
+def test_a_bucket_with_retention_keeps_the_object_and_says_so(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """What cannot be deleted is told before and after, and does not fail an export whose file is good."""
+    ended = hyper.run("export", vm, "-o", "./", "-bn", "retained", "--json")
+    assert ended.code == 0, ended.err
+    assert "has retention rules" in ended.err
+    assert "could not clean up" in ended.err
+    assert any("retained" in line for line in ended.json["export"]["stays_in_tenancy"])
+    assert cloud.control("GET", "leftovers")["images"] == []
+    cloud.control("POST", "clock", {"advanceSeconds": 2 * 86400})
+    for name in cloud.names("retained"):
+        cloud.call("DELETE", cloud.object_path("retained", name))
+
+
 # ---------------------------------------------------------------- endings and resume
+
+
+def test_too_little_room_is_refused_once_the_size_is_known(
+    cloud: Emulator, hyper: Hyperexport, vm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 6 before the first byte, with what is missing; everything is kept, and with room the command goes on."""
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    with monkeypatch.context() as full:
+        full.setattr(landing.shutil, "disk_usage", lambda _: usage)
+        explained(hyper.export(vm, "-o", "./"), 6, "1000 B free", "make room")
+    before = mark(cloud)
+    assert hyper.export(vm, "-o", "./").code == 0
+    assert creations(cloud, before) == []
+    assert clean(cloud)
 
 
 def test_a_full_disk_keeps_the_parts_and_is_resumed(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
@@ -462,6 +502,31 @@ def test_cancel_reaches_the_process_that_drives_the_run(cloud: Emulator, hyper: 
     assert ended.code == 1, ended.err
     assert "cancelled: cleaning up" in ended.err
     assert clean(cloud)
+
+
+def test_cancel_waits_for_an_export_that_still_runs(start_emulator: Callable[..., Emulator], tmp_path: Path) -> None:
+    """An object that the exporter would write after the clean-up is not left behind."""
+    emulator = start_emulator(transition_seconds=1.0)
+    hyper = Hyperexport(emulator, tmp_path)
+    emulator.fault("ExportImage", "hold")
+    running = hyper.start("export", "web-01", "-o", "./", "-bn", "exports")
+    held(emulator, running)
+    running.kill()
+    emulator.control("POST", "release", {"all": True})
+    run = json.loads(hyper.run("runs", "list", "--json").out)["runs"][0]
+    assert run["state"] == "interrupted"
+    cancelled = hyper.run("runs", "cancel", run["run_id"])
+    assert cancelled.code == 0, cancelled.err
+    assert "still exports" in cancelled.err
+    assert clean(emulator)
+    assert emulator.names("exports") == []
+
+
+def test_quiet_says_nothing_but_the_result(hyper: Hyperexport, vm: str) -> None:
+    """With -q stderr stays empty when all goes well."""
+    ended = hyper.run("export", vm, "-o", "./", "-bn", "exports", "-q")
+    assert (ended.code, ended.err) == (0, "")
+    assert "proven:" in ended.out
 
 
 def test_new_cancels_the_unfinished_run_and_starts_anew(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:

@@ -57,7 +57,7 @@ def _leftover(intent: Intent) -> Leftover:
 
 def run_clean_up(ctx: Context, _step: Step) -> Mapping[str, Any]:
     """Take away what only the way needed; with `--keep-image` image and object stay and are named."""
-    if ctx.plan.keep_image:
+    if ctx.plan.keep_image or not ctx.options.delete_after_export:
         failed = _try_all(ctx, (*_links(ctx), *_uploads(ctx)))
         kept = [one for one in leftovers(ctx.rooms.runs, ctx.plan.run_id) if one.kind != "par"]
         for one in ctx.rooms.runs.intents(ctx.plan.run_id, open_only=True):

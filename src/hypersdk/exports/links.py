@@ -29,8 +29,10 @@ class Link:
 
 
 def make_link(ctx: Context, step: Step, target: Target) -> Link:
-    """Make a link that writes the staging object."""
-    withdraw_links(ctx, target)
+    """Make a link that writes the staging object.
+
+    A link of a killed try stays until the object is there: its request may still be on its way.
+    """
     name = link_name(ctx.plan, step)
     place = {"namespace": target.staging.namespace, "bucket": target.staging.bucket, "object": target.staging.name}
     ctx.drive.intend(Intent("par", name, place))

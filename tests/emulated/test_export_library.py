@@ -1,0 +1,69 @@
+"""The library of design section 2: the same export from a program."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from emulator import Emulator
+
+import hypersdk
+from hypersdk import errors, events
+from hypersdk.exports.percent import PercentReporter
+
+
+@pytest.fixture
+def config(emulator: Emulator, tmp_path: Path) -> hypersdk.Config:
+    environ = {
+        "HOME": str(tmp_path),
+        "HYPEREXPORT_STATE": str(tmp_path / "runs.sqlite"),
+        "HYPEREXPORT_RETRY_INITIAL_DELAY": "0.01s",
+        "HYPEREXPORT_RETRY_MAX_DELAY": "0.05s",
+        "HYPEREXPORT_TRANSFER_PART_SIZE": "64KiB",
+        "HYPEREXPORT_TRANSFER_PARALLEL": "1",
+    }
+    flags = {"config_file": str(emulator.config_file), "endpoint": emulator.endpoint, "bucket": "exports"}
+    return hypersdk.load_config(flags, environ)
+
+
+def test_an_export_from_a_program(emulator: Emulator, config: hypersdk.Config, tmp_path: Path) -> None:
+    """Plan and result name the same things; bytes and percent never go back and reach their ends."""
+    options = hypersdk.ExportOptions(output_dir=str(tmp_path))
+    plan = hypersdk.plan_export("web-01", options, config)
+    moved: list[tuple[int, int | None]] = []
+    percents: list[float] = []
+    watchers = (hypersdk.callback_reporter(lambda *both: moved.append(both)), PercentReporter(plan, percents.append))
+
+    def report(event: events.Event, /) -> None:
+        for watcher in watchers:
+            watcher(event)
+
+    result = hypersdk.export_instance("web-01", options, config, reporter=report)
+    assert (result.run_id, result.local_path) == (plan.run_id, str(tmp_path / "web-01.qcow2"))
+    assert Path(result.manifest).is_file()
+    assert (result.size, result.size) in moved
+    assert percents[-1] == 100.0
+    assert all(one < other for one, other in itertools.pairwise(percents))
+    assert not any(emulator.control("GET", "leftovers").values())
+
+
+def test_stop_ends_an_export_that_the_same_call_resumes(
+    emulator: Emulator, config: hypersdk.Config, tmp_path: Path
+) -> None:
+    """A stop flag ends the export cleanly in the middle of its download; what stays is told; the rest is fetched."""
+    options = hypersdk.ExportOptions(output_dir=str(tmp_path))
+    stop = hypersdk.StopFlag()
+
+    def stop_half_way(event: events.Event, /) -> None:
+        if isinstance(event, events.StepAdvanced) and event.step == "download" and event.done > 300_000:
+            stop.set()
+
+    with pytest.raises(errors.Interrupted) as stopped:
+        hypersdk.export_instance("web-01", options, config, reporter=stop_half_way, stop=stop)
+    assert any("stays in the tenancy: object" in note for note in stopped.value.__notes__)
+    fetched = sum(each["bytes"] or 0 for each in emulator.log() if each["operation"] == "GetObject")
+    result = hypersdk.export_instance("web-01", options, config)
+    everything = sum(each["bytes"] or 0 for each in emulator.log() if each["operation"] == "GetObject")
+    assert 0 < fetched < result.size
+    assert everything <= result.size + 64 * 1024
+    made = [each for each in emulator.log() if each["operation"] in {"CreateImage", "ExportImage"}]
+    assert len(made) == 2
