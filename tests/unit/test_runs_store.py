@@ -171,6 +171,14 @@ def test_an_unusable_store_names_the_setting(tmp_path: Path, content: bytes | No
         RunStore(path, host="host", version="1")
 
 
+def test_an_address_is_not_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database's URL is refused instead of becoming a directory of that name."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.ConfigError, match="only a file on this machine"):
+        RunStore("postgresql://db/runs", host="host", version="1")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_store_of_a_newer_version_is_left_alone(path: Path) -> None:
     """An older program refuses a newer store instead of damaging it."""
     RunStore(path, host="host", version="1").close()

@@ -117,7 +117,7 @@ def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportRe
 
 
 def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
-    """Cancel an unfinished run, or clean up after one that failed and kept what it made.
+    """Cancel an unfinished run, or clean up after one that has ended and left something.
 
     Returns:
         One sentence for each thing that could not be deleted.
@@ -130,7 +130,8 @@ def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
     _check_account(rooms, plan)
     rooms.runs.request_cancel(run.run_id)
     with rooms.runs.drive(run.run_id) as held:
-        return runner.cancel(Context(rooms, plan, ExportOptions(), held, held.results()))
+        ctx = Context(rooms, plan, ExportOptions(), held, held.results())
+        return runner.cancel(ctx) if run.unfinished else runner.cancel(ctx, run.state)
 
 
 def _check_account(rooms: ExportRooms, plan: ExportPlan) -> None:

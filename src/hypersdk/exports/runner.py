@@ -51,8 +51,12 @@ def drive(ctx: Context) -> None:
         ctx.drive.set_state(DONE)
 
 
-def cancel(ctx: Context) -> list[str]:
-    """Clean up a run that nobody drives and call it cancelled.
+def cancel(ctx: Context, state: str = CANCELLED) -> list[str]:
+    """Clean up a run that nobody drives.
+
+    Args:
+        ctx: the run.
+        state: what it is afterwards; a run that has ended keeps its state.
 
     Returns:
         One sentence for each thing that could not be deleted.
@@ -60,7 +64,7 @@ def cancel(ctx: Context) -> list[str]:
     with _Heartbeat(ctx) as heartbeat, _resumable_ending(ctx):
         heartbeat.listening = False
         failed = clean_up(ctx)
-    ctx.drive.set_state(CANCELLED, "; ".join(failed) or None)
+    ctx.drive.set_state(state, "; ".join(failed) or None)
     return failed
 
 

@@ -48,6 +48,8 @@ class RunStore:
     """
 
     def __init__(self, path: str | Path, *, host: str, version: str, now: Callable[[], datetime] = _utc_now) -> None:
+        if "://" in str(path):
+            raise unusable(path, "only a file on this machine can be used")
         self.path = Path(path).absolute()
         self.host = host
         self.version = version
