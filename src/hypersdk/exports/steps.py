@@ -22,7 +22,7 @@ class Kind:
     """What a kind of step says and does.
 
     Attributes:
-        title: one line for people; may hold {instance}, {format}, {path}, {final}, {staging}.
+        title: one line for people; may hold {instance}, {format}, {final}, {staging}.
         run: does it.
         detail: its result in one line.
     """
@@ -37,7 +37,7 @@ def _size(result: Result) -> str:
 
 
 def _proof(result: Result) -> str:
-    return "; ".join(result["proof"])
+    return f"good: {len(result['proof'])} checks passed"
 
 
 KINDS: Mapping[str, Kind] = {
@@ -59,10 +59,10 @@ KINDS: Mapping[str, Kind] = {
     "download": Kind("fetch the disk", landing.run_download, _size),
     "verify": Kind("verify the disk", landing.run_verify, _proof),
     "verify-object": Kind("verify the object", landing.run_verify_object, _proof),
-    "publish": Kind("name the disk {path}", landing.run_publish, lambda result: result["path"]),
-    "rename": Kind("name the object {final}", landing.run_rename, _size),
+    "publish": Kind("name the disk", landing.run_publish, lambda result: result["path"]),
+    "rename": Kind("name the object {final}", landing.run_rename, lambda _: "done"),
     "write-manifest": Kind(
-        "write the manifest", manifests.run_write_manifest, lambda result: ", ".join(result["manifests"])
+        "write down what was done", manifests.run_write_manifest, lambda result: ", ".join(result["manifests"])
     ),
     "clean-up": Kind(
         "clean up",
@@ -89,7 +89,6 @@ def _words(ctx: Context, step: Step) -> Mapping[str, str]:
         words |= {
             "format": target.format,
             "staging": str(target.staging),
-            "path": str(target.path),
             "final": str(target.final),
         }
     return words
