@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from kills import ALL_AT_ONCE, STOPPED, VARIANTS, Killed, Request, Stage, Variant, table
+from kills import ALL_AT_ONCE, SLOW, STOPPED, VARIANTS, Killed, Request, Stage, Variant, table
 
 from hypersdk.exports.manifests import write_whole
 
@@ -77,6 +77,30 @@ def test_killed_at_a_random_time(start_stage: Start, number: int) -> None:
     victim = stage.victim()
     victim.kill_after(at * stage.seconds)
     victim.resume(f"killed at {at:.0%} of an export")
+
+
+@pytest.mark.parametrize(
+    ("variant", "late", "meets"),
+    [
+        (SLOW, "CreateMultipartUpload 0", "CreateMultipartUpload 0"),
+        (SLOW, "CreateImage 0", "GetInstance 0"),
+        (SLOW, "CreateImage 0", "CreateImage 0"),
+        (SLOW, "CreatePreauthenticatedRequest 0", "CreatePreauthenticatedRequest 0"),
+        (SLOW, "ExportImage 1", "ExportImage 0"),
+        (SLOW, "RenameObject 0", "RenameObject 0"),
+        (SLOW, "DeleteImage 0", "DeleteImage 0"),
+        (STOPPED, "ExportImage 0", "ExportImage 0"),
+        (STOPPED, "DeleteObject 0", "DeleteObject 0"),
+    ],
+)
+def test_a_request_of_the_killed_process_arrives_late(
+    start_stage: Start, variant: Variant, late: str, meets: str
+) -> None:
+    """A request that takes effect after its successor has looked and before that one acts is done once."""
+    victim = start_stage(variant).victim()
+    ended = victim.land_late(Request.of(late), Request.of(meets))
+    victim.check(ended, f"{late} arrived late")
+    assert "is not back as it was" not in ended.err
 
 
 def test_killed_while_it_writes_the_manifest(tmp_path: Path) -> None:

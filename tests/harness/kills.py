@@ -6,8 +6,8 @@ import json
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ DISK = 4 * MIB
 """Three places of it hold data: the exported object has about 1.1 MiB, which is six parts."""
 
 STAGING = ".hypersdk"
-HELD_SECONDS = 30.0
+PATIENCE = 30.0
 MAX_PAGE = 1000
 OWN = {".out", ".err"}
 """Suffixes of the harness's files in the victim's directory."""
@@ -53,7 +53,7 @@ ALL_AT_ONCE = Variant("running, link, --to and -o", "RUNNING", federated=True, t
 LINK = Variant("link", federated=True)
 RUNNING = Variant("running", "RUNNING")
 BUCKET = Variant("--to and -o", to_bucket=True)
-SLOW = Variant("running, states that last", "RUNNING", transition_seconds=0.15)
+SLOW = replace(ALL_AT_ONCE, name="the same, with states that last", transition_seconds=0.15)
 VARIANTS = (STOPPED, RUNNING, LINK, BUCKET, ALL_AT_ONCE, SLOW)
 
 POLLED = {"GetImage", "GetInstance", "GetWorkRequest", "HeadObject"}
@@ -69,6 +69,21 @@ class Request:
 
     def __str__(self) -> str:
         return f"{self.operation} {self.number}"
+
+    @classmethod
+    def of(cls, text: str) -> Request:
+        """The reverse of `str`."""
+        operation, _, number = text.partition(" ")
+        return cls(operation, int(number))
+
+
+@dataclass(frozen=True)
+class Held:
+    """A command that runs, and whether the emulator holds the request that it was to be held at."""
+
+    fault_id: str
+    running: Running
+    holds: bool
 
 
 @dataclass
@@ -101,7 +116,7 @@ class Stage:
 
     variant: Variant
     folder: Path
-    instances: int = 100
+    instances: int = 200
     installed: bool = False
     emulator: Emulator = field(init=False)
     seconds: float = 0.0
@@ -175,23 +190,49 @@ class Victim:
         line += ["--to", to] if variant.to_bucket else ["-bn", "exports"]
         return self.hyper.start(*line, environ=PARTS)
 
+    def hold(self, request: Request, effect: str) -> Held:
+        """Start the command and wait until the emulator holds this request or its reply, or the command has ended."""
+        fault = self.emulator.fault(request.operation, effect, skip=request.number)
+        running = self.start()
+        return Held(str(fault["id"]), running, self._is_held(fault["id"], running))
+
     def kill_at(self, request: Request, effect: str) -> bool:
         """Kill the command while the emulator holds this request or its reply, then let it go.
 
         Returns:
             False = there was no such request this time, because fewer questions for a state were enough.
         """
-        fault = self.emulator.fault(request.operation, effect, skip=request.number)
-        running = self.start()
-        held = self._held(fault["id"], running)
-        if held:
-            self.kill(running)
+        held = self.hold(request, effect)
+        if held.holds:
+            self.kill(held.running)
         else:
-            ended = running.wait()
+            ended = held.running.wait()
             assert request.operation in POLLED, f"{request} never came"
             assert ended.code == 0, f"{request} never came: {ended.err}"
         self.emulator.control("DELETE", "faults")  # lets go what is held, too
-        return held
+        return held.holds
+
+    def land_late(self, request: Request, meets: Request) -> Ended:
+        """Kill the command while a request is on its way, which arrives when the next try is about to send another one.
+
+        Args:
+            request: which arrives late.
+            meets: which the next try is about to send.
+
+        Returns:
+            How the next try ended.
+        """
+        first = self.hold(request, "hold-before")
+        assert first.holds, f"{request} never came"
+        self.kill(first.running)
+        second = self.hold(meets, "hold-before")
+        self.emulator.control("POST", "release", {"id": first.fault_id})
+        _wait_until(lambda: self._answered(first.fault_id), f"{request} was let go and is not answered")
+        self.emulator.control("DELETE", "faults")
+        return second.running.wait()
+
+    def _answered(self, fault_id: str) -> bool:
+        return any(each["status"] for each in self.emulator.log(self.mark) if each.get("fault") == fault_id)
 
     def kill_after(self, seconds: float) -> None:
         """Kill the command at this age; one that has ended by then has ended."""
@@ -286,20 +327,23 @@ class Victim:
         assert "opc-next-page" not in reply.headers
         return list(reply.json)
 
-    def _held(self, fault_id: str, running: Running) -> bool:
-        end = time.monotonic() + HELD_SECONDS
-        while time.monotonic() < end:
-            done = running.ended()
-            if next(each for each in self.emulator.faults() if each["id"] == fault_id)["holding"]:
-                return True
-            if done:
-                return False
-            time.sleep(0.003)
-        raise AssertionError(f"neither held nor ended: {running.err}")
+    def _is_held(self, fault_id: str, running: Running) -> bool:
+        def holds() -> bool:
+            return any(each["holding"] for each in self.emulator.faults() if each["id"] == fault_id)
+
+        _wait_until(lambda: holds() or running.ended(), "neither held nor ended")
+        return holds()
 
     def _last_request(self) -> int:
         log = self.emulator.log()
         return int(log[-1]["id"]) if log else 0
+
+
+def _wait_until(true: Callable[[], bool], otherwise: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, otherwise
+        time.sleep(0.003)
 
 
 def _range(entry: dict[str, Any]) -> tuple[int, int]:
