@@ -60,7 +60,15 @@ class Note:
     text: str
 
 
-Event = StepStarted | StepAdvanced | StepFinished | Bytes | Waiting | Note
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A call to the cloud got its answer. `what` for people, `seconds` for the last try."""
+
+    what: str
+    seconds: float
+
+
+Event = StepStarted | StepAdvanced | StepFinished | Bytes | Waiting | Note | Called
 
 
 class Reporter(Protocol):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.network import NetworkMonitor
 from hypersdk.waiting import Waiter
 
@@ -107,8 +107,9 @@ class Retrier:
         give_grace_until = self.waiter.clock() + grace
         while True:
             self.waiter.stop.check()
+            began = self.waiter.clock()
             try:
-                return function()
+                answer = function()
             except errors.NetworkError as error:
                 if self.monitor.failed():
                     self.monitor.wait_until_up(self.waiter)
@@ -126,6 +127,9 @@ class Retrier:
             except errors.HypersdkError as error:
                 attempt += 1
                 self._pause(what, error, attempt)
+            else:
+                self.waiter.report(events.Called(what, self.waiter.clock() - began))
+                return answer
 
     def _pause(self, what: str, error: errors.HypersdkError, attempt: int) -> None:
         delay = self.policy.next_delay(error, attempt, self.random)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
 import hypersdk
 from hypersdk import errors
+from hypersdk.cli.options import every_option
 
 COMMANDS: dict[str, str] = {
     "config": "Show the effective configuration; check that it works.",
@@ -68,17 +70,31 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
         ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Options that choose the cloud (--profile, --region, ...) may stand before the command or behind it.",
+)
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Show the version."
 )
+@every_option
 def cli() -> None:
     """Take virtual machines out of Oracle Cloud into verified disks, and rehearse it offline."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (design section 3)."""
+    _open_standard_streams()
     sys.exit(run(argv))
+
+
+def _open_standard_streams() -> None:
+    # A file that takes the number of a closed standard stream would receive what is meant for people.
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, mode))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -90,33 +106,58 @@ def run(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    flags: dict[str, Any] = {}
     try:
-        status = cli.main(args=None if argv is None else list(argv), prog_name="hyperexport", standalone_mode=False)
+        # Not `cli.main`: click takes a broken pipe for a failure of the command.
+        with cli.make_context("hyperexport", list(arguments), obj=flags) as context:
+            status = cli.invoke(context)
         sys.stdout.flush()
     except errors.HypersdkError as error:
-        return _explain(error)
-    except click.exceptions.Exit as left:
-        return left.exit_code
-    except click.ClickException as wrong:
-        wrong.show()
-        return wrong.exit_code
-    except (click.Abort, KeyboardInterrupt):
+        return _explain(error, arguments, flags)
+    except (click.exceptions.Exit, click.ClickException) as left:
+        return _leave(left)
+    except (click.Abort, KeyboardInterrupt, EOFError):
         click.echo("hyperexport: interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away; Python would complain again while it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        return _lose_output(error)
     return status if isinstance(status, int) else 0
 
 
-def _explain(error: errors.HypersdkError) -> int:
+def _lose_output(error: OSError) -> int:
+    # Python would complain once more while it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    click.echo(f"hyperexport: the result cannot be written to standard output: {error.strerror}", err=True)
+    return errors.FileError.exit_code
+
+
+def _leave(left: click.exceptions.Exit | click.ClickException) -> int:
+    if isinstance(left, click.exceptions.NoArgsIsHelpError):
+        left.show()
+    elif isinstance(left, click.ClickException):
+        from hypersdk.cli.output import printable
+
+        text = left.format_message().rstrip(".")
+        where = getattr(left, "ctx", None)
+        hint = f" - see {where.command_path} --help" if where is not None else ""
+        click.echo(printable(f"hyperexport: {text[:1].lower()}{text[1:]}{hint}"), err=True)
+    return left.exit_code
+
+
+def _explain(error: errors.HypersdkError, arguments: Sequence[str], flags: Mapping[str, Any]) -> int:
     from hypersdk.cli.output import printable
+    from hypersdk.cli.pasting import pasteable
 
     # An error quotes names from the cloud, which may hold control characters.
     click.echo(printable(f"hyperexport: {error}"), err=True)
     for note in getattr(error, "__notes__", ()):
-        click.echo(printable(note), err=True)
+        for line in note.splitlines():
+            click.echo(printable(pasteable(line, arguments, flags)), err=True)
     if os.environ.get("HYPEREXPORT_DEBUG"):
         import traceback
 

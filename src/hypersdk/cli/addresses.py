@@ -7,6 +7,7 @@ from typing import Any
 
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
+from hypersdk.cli.output import moment
 from hypersdk.model import ObjectInfo, ObjectRef
 from hypersdk.storage import url
 from hypersdk.storage.protocol import Call, Store, run_once
@@ -55,7 +56,7 @@ def row(info: ObjectInfo) -> dict[str, Any]:
         "prefix": info.prefix,
         "size": None if info.prefix else info.size,
         "etag": info.etag or None,
-        "modified": info.modified.isoformat(timespec="seconds") if info.modified else None,
+        "modified": moment(info.modified),
         "storage_tier": info.storage_tier or None,
         "archival_state": info.archival_state or None,
         "version": info.version,

@@ -15,7 +15,7 @@ def command() -> None:
 
 
 @command.command()
-@connection_options
+@connection_options("compartment_ocid", "namespace", "bucket")
 @output_options
 @click.pass_context
 def show(ctx: click.Context) -> None:
@@ -47,7 +47,7 @@ def _derived(config: Config) -> dict[str, str | None]:
 
 
 @command.command()
-@connection_options
+@connection_options("compartment_ocid", "namespace", "bucket")
 @output_options
 @click.pass_context
 def check(ctx: click.Context) -> None:

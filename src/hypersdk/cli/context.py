@@ -48,12 +48,20 @@ def open_context(ctx: click.Context, reporter: events.Reporter | None = None) ->
         ConfigError: the configuration is unusable.
     """
     flags = dict(flags_of(ctx))
-    out = Output(as_json=flags.pop("json", False), quiet=flags.pop("quiet", False), verbose=flags.pop("verbose", False))
-    if flags.pop("debug", False):
+    debug = flags.pop("debug", False)
+    if debug:
         os.environ["HYPEREXPORT_DEBUG"] = "1"
+    out = Output(
+        as_json=flags.pop("json", False),
+        quiet=flags.pop("quiet", False),
+        verbose=flags.pop("verbose", False) or debug,
+    )
     config = load_config(flags)
     for warning in config.warnings:
         out.note(f"hyperexport: {warning}")
+    for line in config.shown if out.verbose else ():
+        if line.value is not None and line.source != "default":
+            out.detail(f"{line.key}: {line.value} ({line.source})")
     stop = StopFlag()
     _stop_on_signals(stop, out)
     waiter = Waiter(stop=stop, report=reporter or _WaitingNotes(out))
@@ -74,6 +82,8 @@ class _WaitingNotes:
             self._out.note(f"waiting: {event.reason}")
         elif isinstance(event, events.Note):
             self._out.note(event.text)
+        elif isinstance(event, events.Called):
+            self._out.called(event.what, event.seconds)
 
 
 def _stop_on_signals(stop: StopFlag, out: Output) -> None:

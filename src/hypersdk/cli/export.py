@@ -13,8 +13,8 @@ import click
 
 from hypersdk import errors
 from hypersdk.cli.context import CliContext, open_context
-from hypersdk.cli.options import connection_options, output_options
-from hypersdk.cli.output import Output
+from hypersdk.cli.options import connection_options, output_options, setting_option
+from hypersdk.cli.output import Output, moment
 from hypersdk.cli.progress import progress
 from hypersdk.exports import api
 from hypersdk.exports.options import FORMATS, ExportOptions
@@ -29,7 +29,12 @@ RUNNING = "RUNNING"
 @click.command()
 @click.argument("instance")
 @click.option("-o", "--output", metavar="FILE|DIR", help="Local file or directory; default: the current directory.")
-@click.option("--to", metavar="URL", help="Leave the disk in Object Storage: oci://namespace/bucket/prefix.")
+@click.option(
+    "--to",
+    metavar="URL",
+    multiple=True,
+    help="Leave the disk in Object Storage: oci://namespace/bucket/prefix. Without -o there is then no local file.",
+)
 @click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Format; may be repeated.")
 @click.option("--image-name", metavar="NAME", help="Display name of the temporary custom image.")
 @click.option("--object-prefix", metavar="PREFIX", default="", help="Prefix of the temporary object's name.")
@@ -39,8 +44,10 @@ RUNNING = "RUNNING"
 @click.option("--keep-on-failure", is_flag=True, help="They stay even if the export fails for good.")
 @click.option("--overwrite", is_flag=True, help="Export again, replacing a disk that is there.")
 @click.option("--new", is_flag=True, help="Cancel an unfinished run of this export and start anew.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and check it; create nothing.")
-@connection_options
+@click.option("--dry-run", is_flag=True, help="Check the plan and print it; create nothing.")
+@setting_option("--parallel", "parallel", "Parts of the disk in flight at once; default: 8.", metavar="N")
+@setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")
+@connection_options("compartment_ocid", "namespace", "bucket")
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, instance: str, dry_run: bool, **given: Any) -> None:
@@ -78,8 +85,8 @@ def _options(context: CliContext, given: Mapping[str, Any]) -> ExportOptions:
         "keep_on_failure": given["keep_on_failure"],
         **_local(given["output"]),
     }
-    if given["to"] is not None:
-        values |= _remote(given, formats)
+    if given["to"]:
+        values |= _remote(given)
     return ExportOptions(**values)
 
 
@@ -95,15 +102,19 @@ def _local(output: str | None) -> dict[str, Any]:
     return {"output_dir": str(path.parent), "output_name": path.name}
 
 
-def _remote(given: Mapping[str, Any], formats: tuple[str, ...]) -> dict[str, Any]:
+def _remote(given: Mapping[str, Any]) -> dict[str, Any]:
     if given["object_prefix"]:
         raise errors.UsageError("--object-prefix and --to exclude each other", hint="write the prefix into the URL")
-    address = url.parse(given["to"])
+    if len(given["to"]) > 1:
+        raise errors.UsageError(
+            f"an export leaves its disk at one URL, not at {len(given['to'])}", hint="export once for each of them"
+        )
+    address = url.parse(given["to"][0])
     ref = address.ref
     if ref.scheme != "oci" or address.token is not None:
         raise errors.UsageError(f"an export cannot go to {address}", resource=str(address), hint=url.OCI_FORMS)
     directory, _, last = ref.name.rpartition("/")
-    names_object = any(last.lower().endswith(f".{name}") for name in (*formats, "{format}"))
+    names_object = any(last.lower().endswith(f".{name}") for name in (*FORMATS, "{format}"))
     prefix = directory if names_object else ref.name.rstrip("/")
     return {
         "export_to_object_storage": True,
@@ -139,13 +150,40 @@ def _ask(context: CliContext, found: Instance, options: ExportOptions, around: S
 def _dry_run(context: CliContext, found: Instance, options: ExportOptions, around: Surroundings) -> None:
     rooms = context.wiring.export_rooms
     plan = api.plan_export(rooms, found, options, around)
+    # Checked first: a plan that is refused is no result.
+    notes = api.check_export(rooms, plan, found, options).notes
     if context.out.as_json:
-        context.out.json({"plan": plan.to_json()})
+        context.out.json({"plan": {**_plan_json(plan), "notes": list(notes)}})
     else:
         _print_plan(context.out, plan)
-    for note in api.check_export(rooms, plan, found, options).notes:
+    for note in notes:
         context.out.note(f"note: {note}")
     context.out.note("dry run: nothing was created")
+
+
+def _plan_json(plan: ExportPlan) -> dict[str, Any]:
+    return {
+        "run_id": plan.run_id,
+        "generation": plan.generation,
+        "tenancy_id": plan.tenancy_id,
+        "region": plan.region,
+        "compartment_id": plan.compartment_id,
+        "instance_id": plan.instance_id,
+        "instance_name": plan.instance_name,
+        "image_name": plan.image_name,
+        "keep_image": plan.keep_image,
+        "tags": dict(plan.tags),
+        "disks": [
+            {
+                "format": target.format,
+                "path": target.path,
+                "object_url": None if target.final is None else str(target.final),
+                "staging_url": str(target.staging),
+            }
+            for target in plan.targets
+        ],
+        "steps": [{"name": step.name, "format": step.format} for step in plan.steps],
+    }
 
 
 def _print_plan(out: Output, plan: ExportPlan) -> None:
@@ -154,8 +192,8 @@ def _print_plan(out: Output, plan: ExportPlan) -> None:
         {
             "instance": f"{plan.instance_name} ({plan.instance_id})",
             "image": plan.image_name,
-            "object": ", ".join(str(target.staging) for target in plan.targets),
-            "result": ", ".join(plan.destinations),
+            "object": [str(target.staging) for target in plan.targets],
+            "result": plan.destinations,
             "steps": " -> ".join(step.name for step in plan.steps),
             "run": plan.run_id,
         },
@@ -170,7 +208,7 @@ def print_result(out: Output, result: ExportResult) -> None:
     facts: dict[str, Any] = {"instance": f"{result.instance_name} ({result.instance_id})"}
     for disk in result.disks:
         facts |= _disk_lines(disk, "" if len(result.disks) == 1 else f"{disk.format} ")
-    facts["complete"] = "yes" if result.complete else "no: only the boot volume, see the manifest for what was left out"
+    facts["complete"] = result.complete or "no: only the boot volume, see the manifest for what was left out"
     facts["run"] = result.run_id
     out.facts("export", facts)
     if result.already:
@@ -179,20 +217,20 @@ def print_result(out: Output, result: ExportResult) -> None:
         out.note(f"stays in the tenancy: {line}")
 
 
-def _disk_lines(disk: ExportedDisk, label: str) -> dict[str, str]:
-    lines = {f"{label}disk": " and ".join(place for place in (disk.path, disk.object_url) if place)}
+def _disk_lines(disk: ExportedDisk, label: str) -> dict[str, Any]:
+    lines: dict[str, Any] = {f"{label}disk": " and ".join(place for place in (disk.path, disk.object_url) if place)}
     lines[f"{label}size"] = f"{format_size(disk.size)} ({disk.size} bytes), {disk.format}"
     if disk.virtual_size is not None:
         lines[f"{label}virtual size"] = f"{format_size(disk.virtual_size)} ({disk.virtual_size} bytes)"
     for checksum in disk.checksums:
         lines[f"{label}{checksum.algorithm}"] = checksum.value
-    lines[f"{label}proven"] = "; ".join(disk.proof)
+    lines[f"{label}proven"] = disk.proof
     lines[f"{label}manifest"] = disk.manifest
     return lines
 
 
 def to_json(result: ExportResult) -> dict[str, Any]:
-    """A result as JSON values."""
+    """A result as JSON values; its form is `schemas/export.schema.json`."""
     return {
         "run_id": result.run_id,
         "already_exported": result.already,
@@ -200,7 +238,7 @@ def to_json(result: ExportResult) -> dict[str, Any]:
         "instance_name": result.instance_name,
         "image_id": result.image_id,
         "image_name": result.image_name,
-        "finished": result.finished.isoformat(timespec="seconds"),
+        "finished": moment(result.finished),
         "duration_seconds": round(result.duration, 3),
         "complete": result.complete,
         "stays_in_tenancy": list(result.left),

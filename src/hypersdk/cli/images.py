@@ -11,6 +11,7 @@ from hypersdk import errors
 from hypersdk.cli.context import CliContext, open_context
 from hypersdk.cli.listings import print_listing
 from hypersdk.cli.options import connection_options, output_options
+from hypersdk.cli.output import moment, printable
 from hypersdk.exports.power import remove_image
 from hypersdk.model import Image, format_size
 from hypersdk.providers.lookup import find_image, list_images, refuse_partial
@@ -24,11 +25,14 @@ def command() -> None:
 
 
 @command.command("list")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def list_command(ctx: click.Context) -> None:
-    """List the custom images of a compartment, or of all that you can list."""
+    """List custom images.
+
+    Those of a compartment, or of all compartments that you can list.
+    """
     with open_context(ctx) as context:
         provider = context.wiring.provider
         listing = list_images(provider, context.config.oci.compartment_ocid)
@@ -41,7 +45,7 @@ def list_command(ctx: click.Context) -> None:
 
 @command.command()
 @click.argument("image")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def show(ctx: click.Context, image: str) -> None:
@@ -54,7 +58,7 @@ def show(ctx: click.Context, image: str) -> None:
 @click.argument("image")
 @click.option("--no-wait", is_flag=True, help="Do not wait for a running export to end, nor until the image is gone.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def delete(ctx: click.Context, image: str, no_wait: bool, yes: bool) -> None:
@@ -65,7 +69,10 @@ def delete(ctx: click.Context, image: str, no_wait: bool, yes: bool) -> None:
             raise errors.UsageError(f"{found.name} is a platform image of the cloud", resource=found.id)
         _demand_yes(context, f"delete image {found.name} ({found.id})", yes=yes)
         remove_image(context.wiring.provider, context.wiring.retrier, found, wait=not no_wait)
-        context.out.facts("deleted", {"id": found.id, "name": found.name})
+        if context.out.as_json:
+            context.out.json({"deleted": [found.id], "failed": []})
+        else:
+            context.out.line(printable(f"deleted image {found.name} ({found.id})"))
 
 
 def _demand_yes(context: CliContext, what: str, *, yes: bool) -> None:
@@ -94,7 +101,7 @@ def _facts(context: CliContext, image: Image) -> Mapping[str, Any]:
         "operating_system": f"{image.operating_system} {image.operating_system_version}".strip(),
         "compartment_id": image.compartment_id,
         "base_image_id": image.base_image_id,
-        "time_created": image.time_created.isoformat() if image.time_created else None,
+        "created": moment(image.time_created),
         "firmware": image.launch_options.get("firmware"),
         "tags": dict(image.tags),
     }

@@ -11,6 +11,7 @@ from hypersdk import errors
 from hypersdk.cli.context import CliContext, open_context
 from hypersdk.cli.listings import print_listing
 from hypersdk.cli.options import connection_options, output_options
+from hypersdk.cli.output import moment
 from hypersdk.exports.power import change_power
 from hypersdk.model import Instance, Volume, format_size
 from hypersdk.providers.lookup import find_instance, list_instances, refuse_partial
@@ -24,11 +25,15 @@ def command() -> None:
 
 
 @command.command("list")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def list_command(ctx: click.Context) -> None:
-    """List the instances of a compartment, or of all that you can list; terminated ones too."""
+    """List instances.
+
+    Those of a compartment, or of all compartments that you can list; terminated ones too, as long as the cloud shows
+    them.
+    """
     with open_context(ctx) as context:
         provider = context.wiring.provider
         listing = list_instances(provider, context.config.oci.compartment_ocid)
@@ -41,7 +46,7 @@ def list_command(ctx: click.Context) -> None:
 
 @command.command()
 @click.argument("instance")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def show(ctx: click.Context, instance: str) -> None:
@@ -54,7 +59,7 @@ def show(ctx: click.Context, instance: str) -> None:
 @command.command()
 @click.argument("instance")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the cloud has accepted it.")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def start(ctx: click.Context, instance: str, no_wait: bool) -> None:
@@ -66,7 +71,7 @@ def start(ctx: click.Context, instance: str, no_wait: bool) -> None:
 @click.argument("instance")
 @click.option("--soft", is_flag=True, help="Ask the guest to shut down; the power is cut after 15 minutes.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the cloud has accepted it.")
-@connection_options
+@connection_options("compartment_ocid")
 @output_options
 @click.pass_context
 def stop(ctx: click.Context, instance: str, soft: bool, no_wait: bool) -> None:
@@ -85,7 +90,7 @@ def facts(instance: Instance) -> Mapping[str, Any]:
         "availability_domain": instance.availability_domain,
         "compartment_id": instance.compartment_id,
         "image_id": instance.image_id,
-        "time_created": instance.time_created.isoformat() if instance.time_created else None,
+        "created": moment(instance.time_created),
         "firmware": instance.launch_options.get("firmware"),
         "tags": dict(instance.tags),
     }
@@ -103,7 +108,7 @@ def _find(context: CliContext, wanted: str) -> Instance:
     return find_instance(wiring.provider, wiring.retrier, wanted, context.config.oci.compartment_ocid)
 
 
-def _volumes(context: CliContext, instance: Instance) -> list[Mapping[str, Any]] | str | None:
+def _volumes(context: CliContext, instance: Instance) -> list[dict[str, Any]] | list[str] | None:
     """The volumes; None, with a note, where policies hide them."""
     try:
         volumes = list(context.wiring.provider.volumes(instance))
@@ -112,7 +117,7 @@ def _volumes(context: CliContext, instance: Instance) -> list[Mapping[str, Any]]
         return None
     if context.out.as_json:
         return [{"id": each.id, "name": each.name, "size": each.size, "boot": each.boot} for each in volumes]
-    return ", ".join(_volume_line(each) for each in volumes)
+    return [_volume_line(each) for each in volumes]
 
 
 def _volume_line(volume: Volume) -> str:

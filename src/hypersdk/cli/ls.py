@@ -14,7 +14,7 @@ from hypersdk.storage.tree import under
 @click.command()
 @click.argument("url")
 @click.option("-r", "--recursive", is_flag=True, help="Every object below, not one level.")
-@connection_options
+@connection_options()
 @output_options
 @click.pass_context
 def command(ctx: click.Context, url: str, recursive: bool) -> None:

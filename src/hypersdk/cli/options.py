@@ -24,21 +24,64 @@ CONNECTION: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("--proxy",): ("proxy", "Proxy URL."),
 }
 
+_SOMETIMES = {"compartment_ocid", "namespace", "bucket"}
+"""Options that some commands have no use for."""
 
-def connection_options(function: F) -> F:
-    """Add the options that say which cloud, who we are and how to connect; their values arrive in the context."""
-    for declarations, (key, text) in reversed(list(CONNECTION.items())):
-        function = click.option(
-            *declarations, f"flag_{key}", expose_value=False, help=text, callback=_collector(key), metavar="TEXT"
-        )(function)
+
+def connection_options(*shown: str) -> Callable[[F], F]:
+    """Add the options that say which cloud, who we are and how to connect; their values arrive in the context.
+
+    Every command takes all of them, so that one set serves a whole script; `--help` shows those that matter to it.
+
+    Args:
+        shown: keys shown besides those of the connection itself: "compartment_ocid", "namespace", "bucket".
+    """
+
+    def decorate(function: F) -> F:
+        for declarations, (key, text) in reversed(list(CONNECTION.items())):
+            function = click.option(
+                *declarations,
+                f"flag_{key}",
+                expose_value=False,
+                help=text,
+                callback=_collector(key),
+                metavar="TEXT",
+                hidden=key in _SOMETIMES and key not in shown,
+            )(function)
+        return function
+
+    return decorate
+
+
+def setting_option(declaration: str, key: str, text: str, *, metavar: str) -> Callable[[F], F]:
+    """Add an option that sets one key of the configuration."""
+    return click.option(
+        declaration, f"flag_{key}", expose_value=False, help=text, callback=_collector(key), metavar=metavar
+    )
+
+
+def every_option(function: F) -> F:
+    """Add all shared options without showing them in `--help`: they may also stand before the command."""
+    function = output_options(connection_options()(function))
+    for parameter in getattr(function, "__click_params__", []):
+        parameter.hidden = getattr(parameter, "name", "").startswith("flag_")
     return function
+
+
+def connection_arguments(flags: Mapping[str, Any]) -> list[str]:
+    """The connection options as they were given, to be pasted behind another command."""
+    arguments: list[str] = []
+    for declarations, (key, _text) in CONNECTION.items():
+        if key in flags:
+            arguments += [declarations[-1], str(flags[key])]
+    return arguments
 
 
 def output_options(function: F) -> F:
     """Add --json, -q, -v and --debug; their values arrive in the context."""
     for declarations, key, text in (
-        (("--debug",), "debug", "Show tracebacks."),
-        (("-v", "--verbose"), "verbose", "Say more on stderr."),
+        (("--debug",), "debug", "Like -v, and show the traceback of an error."),
+        (("-v", "--verbose"), "verbose", "Show on stderr which settings are in effect, and each call to the cloud."),
         (("-q", "--quiet"), "quiet", "Say nothing but errors on stderr."),
         (("--json",), "json", "Print the result as JSON."),
     ):

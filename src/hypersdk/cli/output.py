@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -16,6 +16,26 @@ JSON_VERSION = 1
 def printable(text: str) -> str:
     """A text that cannot move the terminal's cursor or break a line: control characters are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def moment(when: datetime | str | None) -> str | None:
+    """A time in a result: UTC, ISO 8601, whole seconds."""
+    if isinstance(when, str):
+        when = datetime.fromisoformat(when)
+    return None if when is None else when.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _lines(value: object) -> Sequence[str]:
+    """A fact for people: nothing for None and for what is empty, one line for each item of a list."""
+    if value is None:
+        return ()
+    if isinstance(value, bool):
+        return ("yes" if value else "no",)
+    if isinstance(value, Mapping):
+        return (", ".join(f"{key}={one}" for key, one in sorted(value.items())),) if value else ()
+    if isinstance(value, list | tuple):
+        return tuple(map(str, value))
+    return (str(value),)
 
 
 class Output:
@@ -50,13 +70,19 @@ class Output:
             return
         width = max((len(name) for name in facts), default=0) + 1
         for name, value in facts.items():
-            if value is not None:
-                click.echo(f"{(name.replace('_', ' ') + ':').ljust(width + 1)} {printable(str(value))}")
+            label = f"{name.replace('_', ' ')}:"
+            for line in _lines(value):
+                click.echo(f"{label.ljust(width + 1)} {printable(line)}")
+                label = ""
+
+    def called(self, what: str, seconds: float) -> None:
+        """Tell of a call to the cloud, to those who asked for more."""
+        self.detail(f"{what}: {1000 * seconds:.0f} ms")
 
     def json(self, payload: Mapping[str, Any]) -> None:
         """Print one JSON document with a version."""
-        json.dump({"version": JSON_VERSION, **payload}, sys.stdout, indent=2, default=str)
-        sys.stdout.write("\n")
+        # In one piece: a document that cannot be made is not begun.
+        click.echo(json.dumps({"version": JSON_VERSION, **payload}, indent=2))
 
     def line(self, text: str) -> None:
         """Print one line of result."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hypersdk import events
-from hypersdk.cli.output import Output
+from hypersdk.cli.output import Output, printable
 from hypersdk.model import format_size
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def progress(out: Output, *, terminal: bool) -> Iterator[events.Reporter]:
     if out.quiet:
         yield events.null_reporter
     elif terminal:
-        with _bars() as shown:
+        with _bars(out) as shown:
             yield shown
     else:
-        yield Lines(out.note)
+        yield Lines(out.note, called=out.called)
 
 
 class Lines:
@@ -44,10 +44,17 @@ class Lines:
     Args:
         write: takes a line.
         clock: monotonic seconds.
+        called: takes each call to the cloud and its seconds; None = nobody asked.
     """
 
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        called: Callable[[str, float], None] | None = None,
+    ) -> None:
         self._write = write
+        self._called = called
         self._clock = clock
         self._last = clock()
         self._began = (self._last, 0.0)
@@ -72,6 +79,8 @@ class Lines:
             self._reason = event.reason or self._reason
         elif isinstance(event, events.Note):
             self._write(event.text)
+        elif isinstance(event, events.Called) and self._called is not None:
+            self._called(event.what, event.seconds)
 
 
 def moved(event: events.StepAdvanced) -> str:
@@ -84,27 +93,30 @@ def moved(event: events.StepAdvanced) -> str:
 
 
 @contextmanager
-def _bars() -> Iterator[events.Reporter]:
+def _bars(out: Output) -> Iterator[events.Reporter]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        # What a wait is for may be long; it goes on in the next line rather than being cut.
+        TextColumn("{task.description}", table_column=Column(ratio=1)),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[moved]}"),
         TimeElapsedColumn(),
     )
     # Rich honours NO_COLOR and a dumb TERM by itself.
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        yield _Bars(shown)
+        yield _Bars(shown, out)
 
 
 class _Bars:
     """One bar per step; what a wait is for stands in the bar's text."""
 
-    def __init__(self, shown: Progress) -> None:
+    def __init__(self, shown: Progress, out: Output) -> None:
         self._shown = shown
+        self._out = out
         self._task: TaskID | None = None
         self._title = ""
 
@@ -113,9 +125,14 @@ class _Bars:
             self._title = event.title
             self._task = self._shown.add_task(event.title, total=None, moved="")
         elif isinstance(event, events.Note):
-            self._shown.console.print(event.text, markup=False, highlight=False)
+            self._print(event.text)
+        elif isinstance(event, events.Called):
+            self._out.called(event.what, event.seconds)
         elif self._task is not None:
             self._update(self._task, event)
+
+    def _print(self, text: str) -> None:
+        self._shown.console.print(printable(text), markup=False, highlight=False)
 
     def _update(self, task: TaskID, event: events.Event) -> None:
         if isinstance(event, events.StepAdvanced):

@@ -21,7 +21,7 @@ SOME_FAILED = 3
 @click.argument("url")
 @click.option("-r", "--recursive", is_flag=True, help="The object and every object under it.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@connection_options
+@connection_options()
 @output_options
 @click.pass_context
 def command(ctx: click.Context, url: str, recursive: bool, yes: bool) -> int:

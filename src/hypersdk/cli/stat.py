@@ -14,7 +14,7 @@ from hypersdk.storage.tree import require_object
 
 @click.command()
 @click.argument("url")
-@connection_options
+@connection_options()
 @output_options
 @click.pass_context
 def command(ctx: click.Context, url: str) -> None:
@@ -31,8 +31,7 @@ def _show_bucket(context: CliContext, place: Place) -> None:
     facts = place.call("look at bucket", lambda: context.wiring.oci_store.bucket(place.ref))
     shown = asdict(facts)
     if not context.out.as_json:
-        shown["retention"] = {True: "yes", False: "no", None: "unknown"}[facts.retention]
-        shown["read_only"] = "yes" if facts.read_only else "no"
+        shown["retention"] = "unknown" if facts.retention is None else facts.retention
     context.out.facts("bucket", shown)
 
 
@@ -40,9 +39,5 @@ def _show_object(context: CliContext, place: Place) -> None:
     info = require_object(place.store, place.ref, place.call)
     facts = row(info)
     del facts["prefix"]
-    if context.out.as_json:
-        facts["metadata"] = dict(info.metadata)
-    else:
-        facts["checksums"] = ", ".join(str(checksum) for checksum in info.checksums) or None
-        facts["metadata"] = ", ".join(f"{key}={value}" for key, value in sorted(info.metadata.items())) or None
+    facts["metadata"] = dict(info.metadata)
     context.out.facts("object", facts)

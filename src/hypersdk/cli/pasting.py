@@ -1,0 +1,41 @@
+"""Commands that we print for people, completed so that they work when pasted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hypersdk.cli.options import connection_arguments
+
+AGAIN = "give the same command again"
+CANCEL = "hyperexport runs cancel "
+
+_PASSWORD = re.compile(r"//[^/@\s]*@")
+
+
+def pasteable(line: str, arguments: Sequence[str], flags: Mapping[str, Any]) -> str:
+    """A line of an ending with its command spelled out.
+
+    Args:
+        line: what the export says, without knowing how it was called.
+        arguments: the command line that was given.
+        flags: the shared options in it.
+    """
+    if line.endswith(AGAIN):
+        # --new would cancel what is to be resumed.
+        again = [one for one in arguments if one != "--new"]
+        return f"{line}: {_command(again)}"
+    if CANCEL in line:
+        return f"{line} {_quoted(connection_arguments(flags))}".rstrip()
+    return line
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return _quoted(["hyperexport", *arguments])
+
+
+def _quoted(arguments: Sequence[str]) -> str:
+    # A proxy's password is no more shown than any other.
+    return _PASSWORD.sub("//***@", shlex.join(arguments))
