@@ -26,7 +26,6 @@ def special(value: dict[str, Any]) -> None:
     """A few instances and buckets that are refused or need care."""
     value["buckets"] += [
         {"name": "archive", "compartmentId": value["compartments"][0]["id"], "storageTier": "Archive"},
-        {"name": "versioned", "compartmentId": value["compartments"][0]["id"], "versioning": "Enabled"},
         {"name": "retained", "compartmentId": value["compartments"][0]["id"], "retention": 1},
     ]
     by_name = {one["displayName"]: one for one in value["instances"]}
@@ -221,11 +220,40 @@ def test_volumes_that_an_image_lacks_are_named(hyper: Hyperexport) -> None:
     assert [volume["name"] for volume in manifest["left_out"]] == ["db-data"]
 
 
-def test_a_versioned_bucket_keeps_no_version_behind(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
-    """The staging object is deleted with its version, not hidden by a delete marker."""
-    assert hyper.run("export", vm, "-o", "./", "-bn", "versioned").code == 0
-    versions = cloud.call("GET", f"/n/{cloud.namespace}/b/versioned/objectversions").json
+@pytest.mark.parametrize("transition_seconds", [0.0, 0.5])
+def test_a_versioned_bucket_keeps_no_version_behind(
+    start_emulator: Callable[..., Emulator], tmp_path: Path, transition_seconds: float
+) -> None:
+    """Staging object and status text are deleted with their versions, not hidden by delete markers."""
+    emulator = start_emulator(
+        change=lambda value: value["buckets"][0].update(versioning="Enabled"), transition_seconds=transition_seconds
+    )
+    ended = Hyperexport(emulator, tmp_path).export("web-01", "-o", "./")
+    assert ended.code == 0, ended.err
+    versions = emulator.call("GET", f"/n/{emulator.namespace}/b/exports/objectversions").json
     assert versions["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("denied", "code", "policy"),
+    [
+        ("ListVolumeAttachments", 5, "inspect volume-attachments"),
+        ("GetBucket", 5, "read buckets"),
+        ("CreateImage", 5, "manage instance-images"),
+        ("ExportImage", 5, "manage instance-images"),
+    ],
+)
+def test_a_missing_permission_is_told_as_a_policy(
+    start_emulator: Callable[..., Emulator], tmp_path: Path, denied: str, code: int, policy: str
+) -> None:
+    """OCI says 404 for all; we say which sentence to ask for, and never that something stays which was not made."""
+    emulator = start_emulator(user={"denied": [denied]})
+    hyper = Hyperexport(emulator, tmp_path)
+    explained(hyper.export("web-01", "-o", "./"), code, f"Allow group Exporters to {policy}")
+    run = json.loads(hyper.run("runs", "list", "--json").out)["runs"][0]
+    left = json.loads(hyper.run("runs", "show", run["run_id"], "--json").out)["run"]["stays_in_tenancy"]
+    assert len(left) == len(emulator.control("GET", "leftovers")["images"])
+    assert run["state"] == ("interrupted" if left else "refused")
 
 
 def test_dry_run_prints_the_plan_and_creates_nothing(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
@@ -271,7 +299,7 @@ def test_what_cannot_work_is_refused_before_anything_is_made(
 @pytest.mark.parametrize(
     ("bucket", "code", "words"),
     [
-        ("absent", 5, ["BucketNotFound", "--bucket-name", "Allow group Exporters to read buckets"]),
+        ("absent", 5, ["BucketNotFound", "Allow group Exporters to read buckets"]),
         ("archive", 6, ["Archive tier", "Standard"]),
     ],
 )

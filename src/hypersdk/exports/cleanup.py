@@ -17,26 +17,30 @@ from hypersdk import errors
 from hypersdk.exports.context import Context
 from hypersdk.exports.links import withdraw_links
 from hypersdk.exports.options import RUN_TAG
-from hypersdk.exports.plan import ExportPlan, Step, Target, staging_prefix
-from hypersdk.model import Image, ObjectInfo, format_size
+from hypersdk.exports.plan import ExportPlan, Step, staging_prefix
+from hypersdk.model import Image, ObjectInfo, ObjectRef, format_size
 from hypersdk.runs.records import Intent
 from hypersdk.runs.store import RunStore
+
+MOST_VERSIONS = 100
+"""Versions of a staging object that are deleted; an exporter writes one or two."""
 
 MADE_BY_A_RUN = ("image", "object", "par")
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Something that stays in the tenancy. `size` in bytes; `since` UTC."""
+    """Something that stays in the tenancy, or may if `sure` is false. `size` in bytes; `since` UTC."""
 
     kind: str
     name: str
     resource_id: str | None
     size: int | None
     since: str
+    sure: bool
 
     def __str__(self) -> str:
-        what = {"par": "pre-authenticated link"}.get(self.kind, self.kind)
+        what = {"par": "pre-authenticated link"}.get(self.kind, self.kind) + ("" if self.sure else " (perhaps)")
         size = "" if self.size is None else f", {format_size(self.size)}"
         since = datetime.fromisoformat(self.since).astimezone()
         known = f" ({self.resource_id})" if self.resource_id else ""
@@ -52,7 +56,8 @@ def _leftover(intent: Intent) -> Leftover:
     name = intent.name
     if intent.kind == "object":
         name = f"oci://{intent.place['namespace']}/{intent.place['bucket']}/{intent.name}"
-    return Leftover(intent.kind, name, intent.resource_id, intent.size, intent.created)
+    sure = (intent.etag if intent.kind == "object" else intent.resource_id) is not None
+    return Leftover(intent.kind, name, intent.resource_id, intent.size, intent.created, sure)
 
 
 def run_clean_up(ctx: Context, _step: Step) -> Mapping[str, Any]:
@@ -106,26 +111,38 @@ def _links(ctx: Context) -> Iterator[Callable[[], None]]:
         yield partial(withdraw_links, ctx, target)
 
 
+def _prefixes(ctx: Context) -> list[ObjectRef]:
+    return list(dict.fromkeys(staging_prefix(ctx.plan, target) for target in ctx.plan.targets))
+
+
 def _uploads(ctx: Context) -> Iterator[Callable[[], None]]:
-    yield partial(_abort_uploads, ctx, ctx.plan.targets[0])
+    for prefix in _prefixes(ctx):
+        yield partial(_abort_uploads, ctx, prefix)
 
 
-def _abort_uploads(ctx: Context, target: Target) -> None:
+def _abort_uploads(ctx: Context, prefix: ObjectRef) -> None:
     # The exporter may leave a second upload of our object's name open (reference: oci-api.md, section 0.11).
-    for upload in list(ctx.rooms.store.list_multipart_uploads(staging_prefix(ctx.plan, target))):
+    for upload in list(ctx.rooms.store.list_multipart_uploads(prefix)):
         ctx.drive.check()
         ctx.call("abort an upload", partial(ctx.rooms.store.abort, upload))
 
 
 def _objects(ctx: Context) -> Iterator[Callable[[], None]]:
-    yield partial(_delete_objects, ctx, ctx.plan.targets[0])
+    for prefix in _prefixes(ctx):
+        yield partial(_delete_objects, ctx, prefix)
 
 
-def _delete_objects(ctx: Context, target: Target) -> None:
-    for info in list(ctx.rooms.store.list(staging_prefix(ctx.plan, target))):
-        _delete_object(ctx, info)
+def _delete_objects(ctx: Context, prefix: ObjectRef) -> None:
+    # In a versioned bucket an older version shows up once the newest is gone, such as the exporter's status text.
+    rounds = MOST_VERSIONS if ctx.result("preflight").get("versioned") else 1
+    for _ in range(rounds):
+        found = list(ctx.rooms.store.list(prefix))
+        for info in found:
+            _delete_object(ctx, info)
+        if not found:
+            break
     for one in ctx.rooms.runs.intents(ctx.plan.run_id, open_only=True):
-        if one.kind == "object":
+        if one.kind == "object" and one.name.startswith(prefix.name):
             ctx.drive.close_intent("object", one.name)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from hypersdk import events
+from hypersdk import errors, events
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import ExportPlan, Step
 from hypersdk.exports.states import PACE, Pace
 from hypersdk.providers.protocol import Provider
 from hypersdk.retry import Retrier
+from hypersdk.runs.records import Intent
 from hypersdk.runs.store import Drive, RunStore
 from hypersdk.storage.protocol import BucketStore
 from hypersdk.transfer.options import TransferOptions
@@ -20,6 +22,32 @@ from hypersdk.waiting import Waiter
 from hypersdk.wire.loop import Wire
 
 T = TypeVar("T")
+
+
+NOT_DONE = (
+    errors.AuthError,
+    errors.NotFoundError,
+    errors.RequestRefused,
+    errors.StateConflict,
+    errors.AlreadyExists,
+    errors.PreconditionFailed,
+)
+"""Answers that say for sure that a create took no effect; after any other error it may have."""
+
+
+def policy(what: str, place: str = "C") -> str:
+    """The policy sentence to ask an administrator for (reference: oci-api.md, section 7)."""
+    return f"Allow group Exporters to {what} in compartment {place}"
+
+
+@contextmanager
+def needing(*policies: str) -> Iterator[None]:
+    """What happens inside needs these permissions: a refusal says which."""
+    try:
+        yield
+    except (errors.NotFoundError, errors.PermissionDenied) as error:
+        error.hint = f"it may be absent, or a permission is missing; ask for: {'; '.join(policies)}"
+        raise
 
 
 def _utc_now() -> datetime:
@@ -118,6 +146,16 @@ class Context:
         """Commit the result of a step."""
         self.drive.finish_step(step.name, result)
         self.results[step.name] = result
+
+    @contextmanager
+    def intended(self, intent: Intent) -> Iterator[None]:
+        """Record an intent around the create that it is for; a definite refusal closes it again."""
+        self.drive.intend(intent)
+        try:
+            yield
+        except NOT_DONE:
+            self.drive.close_intent(intent.kind, intent.name)
+            raise
 
     def percent(self, step: Step) -> Callable[[float], None]:
         """Tells watchers how far the cloud's own work for a step is."""

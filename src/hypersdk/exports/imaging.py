@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hypersdk import errors
-from hypersdk.exports.context import Context
+from hypersdk.exports.context import Context, needing, policy
 from hypersdk.exports.landing import check_space
 from hypersdk.exports.links import Link, make_link, withdraw_links
 from hypersdk.exports.options import RUN_TAG
@@ -78,18 +78,19 @@ def _post_image(ctx: Context, step: Step) -> Started:
         instance = ctx.call("look at the instance", lambda: provider.instance(plan.instance_id))
         _check_still_allowed(ctx, instance)
         place = {"region": plan.region, "compartment_id": plan.compartment_id, "instance_id": plan.instance_id}
-        ctx.drive.intend(Intent("image", plan.image_name, {**place, "former_state": _rest_state(ctx, instance)}))
+        intent = Intent("image", plan.image_name, {**place, "former_state": _rest_state(ctx, instance)})
         try:
-            return ctx.call(
-                "create the image",
-                lambda: provider.create_image(
-                    instance,
-                    compartment_id=plan.compartment_id,
-                    name=plan.image_name,
-                    tags=plan.tags,
-                    retry_token=token,
-                ),
-            )
+            with ctx.intended(intent), needing(policy("use instances"), policy("manage instance-images")):
+                return ctx.call(
+                    "create the image",
+                    lambda: provider.create_image(
+                        instance,
+                        compartment_id=plan.compartment_id,
+                        name=plan.image_name,
+                        tags=plan.tags,
+                        retry_token=token,
+                    ),
+                )
         except errors.StateConflict:
             return None
 
@@ -167,12 +168,8 @@ def _await_instance(ctx: Context) -> Mapping[str, Any]:
 def run_export_image(ctx: Context, step: Step) -> Mapping[str, Any]:
     """Begin to export the image to its staging object, or find the export that an earlier try began."""
     target, image_id = ctx.plan.target(step), ctx.result("create-image")["image_id"]
-    place = {"namespace": target.staging.namespace, "bucket": target.staging.bucket}
-    begun = any(
-        one.kind == "object" and one.name == target.staging.name for one in ctx.rooms.runs.intents(ctx.plan.run_id)
-    )
-    if not begun:
-        ctx.drive.intend(Intent("object", target.staging.name, place))
+    intents = ctx.rooms.runs.intents(ctx.plan.run_id)
+    begun = any(one.kind == "object" and one.name == target.staging.name for one in intents)
     by_link = ctx.rooms.provider.writes_by_link
 
     def start() -> Mapping[str, Any] | None:
@@ -239,13 +236,15 @@ def _post_export_to(ctx: Context, step: Step, image_id: str, link: Link | None) 
     # A new link is another request: with its id in the token OCI does not compare it with that of a lost link.
     body = {"imageId": image_id, "exportFormat": word, "objectName": str(target.staging), "link": link and link.id}
     token = retry_token(ctx.plan, step, body)
-    return ctx.call(
-        "export the image",
-        lambda: ctx.rooms.provider.export_image(
-            image_id, link.url if link else target.staging, export_format=word, retry_token=token
-        ),
-        grace=CREATE_GRACE,
-    )
+    place = {"namespace": target.staging.namespace, "bucket": target.staging.bucket}
+    needs = needing(policy("manage instance-images"), policy("manage objects", "B"))
+    with ctx.intended(Intent("object", target.staging.name, place)), needs:
+        return ctx.call(
+            "export the image",
+            lambda: ctx.rooms.provider.export_image(
+                image_id, link.url if link else target.staging, export_format=word, retry_token=token
+            ),
+        )
 
 
 def run_await_object(ctx: Context, step: Step) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 
 from hypersdk import errors
-from hypersdk.exports.context import Context
+from hypersdk.exports.context import Context, needing, policy
 from hypersdk.exports.plan import Step, Target, link_name
 from hypersdk.model import Secret
 from hypersdk.runs.records import Intent
@@ -35,12 +35,15 @@ def make_link(ctx: Context, step: Step, target: Target) -> Link:
     """
     name = link_name(ctx.plan, step)
     place = {"namespace": target.staging.namespace, "bucket": target.staging.bucket, "object": target.staging.name}
-    ctx.drive.intend(Intent("par", name, place))
     expires = ctx.rooms.now() + LINK_LIFE
-    link = ctx.call(
-        "make a pre-authenticated link",
-        lambda: ctx.rooms.store.create_pre_authenticated(target.staging, name=name, expires=expires),
-    )
+    with (
+        ctx.intended(Intent("par", name, place)),
+        needing(policy("manage buckets", "B"), policy("manage objects", "B")),
+    ):
+        link = ctx.call(
+            "make a pre-authenticated link",
+            lambda: ctx.rooms.store.create_pre_authenticated(target.staging, name=name, expires=expires),
+        )
     if link.url is None:
         raise errors.OperationFailed("OCI made a pre-authenticated link without its URL", resource=name)
     ctx.drive.know("par", name, resource_id=link.id)

@@ -16,7 +16,7 @@ from typing import Any
 
 from hypersdk import errors
 from hypersdk.disks.qemu_img import find_qemu_img
-from hypersdk.exports.context import ExportRooms
+from hypersdk.exports.context import ExportRooms, needing, policy
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import MANIFEST, ExportPlan, manifest_ref
 from hypersdk.exports.result import is_manifest
@@ -189,7 +189,8 @@ def _region(question: _Question) -> None:
 
 def _volumes(question: _Question) -> None:
     found = question.found
-    listed = list(question.rooms.provider.volumes(found.instance))
+    with needing(policy("inspect volume-attachments"), policy("read volume-family")):
+        listed = list(question.rooms.provider.volumes(found.instance))
     found.boot = next((volume for volume in listed if volume.boot), None)
     found.data = tuple(volume for volume in listed if not volume.boot)
     if found.boot is not None and found.boot.size > MAX_EXPORT_SIZE:
@@ -219,14 +220,8 @@ def _free_space(question: _Question) -> None:
 def _bucket(question: _Question) -> None:
     at = question.plan.targets[0].staging
     store, call = question.rooms.store, question.rooms.retrier.call
-    try:
+    with needing(policy("read buckets", "B"), policy("manage objects", "B")):
         facts = call("look at the bucket", lambda: store.bucket(at))
-    except (errors.NotFoundError, errors.PermissionDenied) as error:
-        error.hint = (
-            f"check --bucket-name, --namespace and --region; or ask for: {policy('read buckets')} "
-            f"and {policy('manage objects')}"
-        )
-        raise
     _judge_bucket(question, facts)
     for target in question.plan.targets:
         _object_names(question, target.staging.name, *([target.final.name + MANIFEST] if target.final else []))
@@ -278,15 +273,9 @@ def _prove_write(question: _Question) -> None:
     except (errors.NotFoundError, errors.PermissionDenied) as error:
         raise question.refuse(
             f"bucket {at.namespace}/{at.bucket} cannot be written: {error.message}",
-            f"ask for: {policy('manage objects')}",
+            f"ask for: {policy('manage objects', 'B')}",
             str(at),
         ) from error
-
-
-def policy(what: str) -> str:
-    """The policy sentence to ask an administrator for (docs.oracle.com, "Common Policies")."""
-    place = "B" if "bucket" in what or "object" in what else "C"
-    return f"Allow group Exporters to {what} in compartment {place}"
 
 
 CHECKS: tuple[Callable[[_Question], None], ...] = (
