@@ -134,6 +134,8 @@ class Hyperexport:
         _preload()
         self._count += 1
         out, err = (self.folder / f".{self._count}.{name}" for name in ("out", "err"))
+        for path in (out, err):
+            path.touch(0o600)  # a child that is killed at once has written nothing
         cloud = ["--config-file", str(self.emulator.config_file), "--endpoint", self.emulator.endpoint]
         line = [*arguments, *([] if arguments[:2] in LOCAL else cloud)]
         sys.stdout.flush()
