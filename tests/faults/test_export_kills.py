@@ -1,5 +1,6 @@
 """kill -9 at every request and at random times: the same command finishes, and nothing was done twice."""
 
+import json
 import os
 import platform
 import random
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from kills import ALL_AT_ONCE, SLOW, STOPPED, VARIANTS, Killed, Request, Stage, Variant, table
+from kills import ALL_AT_ONCE, SLOW, STOPPED, VARIANTS, Killed, Request, Stage, Variant, table, wait_until
 
 from hypersdk.exports.manifests import write_whole
 
@@ -101,6 +102,24 @@ def test_a_request_of_the_killed_process_arrives_late(
     ended = victim.land_late(Request.of(late), Request.of(meets))
     victim.check(ended, f"{late} arrived late")
     assert "is not back as it was" not in ended.err
+
+
+def test_cancel_finds_an_image_whose_create_was_answered_by_a_conflict(start_stage: Start) -> None:
+    """A lost reply, then 409 because of our own image: after Ctrl-C it is told, and `runs cancel` takes it away."""
+    victim = start_stage(STOPPED).victim()
+    emulator = victim.emulator
+    emulator.fault("CreateImage", "lost-response")
+    emulator.fault("CreateImage", "error", status=409, code="Conflict", times=1000)
+    running = victim.start()
+    wait_until(lambda: "is busy" in running.err, "it never waited")
+    running.signal(signal.SIGINT)
+    stopped = running.wait()
+    emulator.control("DELETE", "faults")
+    assert stopped.code == 130
+    assert f"stays in the tenancy: image (perhaps) {victim.name}" in stopped.err
+    runs = json.loads(victim.hyper.run("runs", "list", "--json").out)["runs"]
+    assert victim.hyper.run("runs", "cancel", runs[0]["run_id"]).code == 0
+    assert not any(emulator.control("GET", "leftovers").values())
 
 
 def test_killed_while_it_writes_the_manifest(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ class Victim:
         self.kill(first.running)
         second = self.hold(meets, "hold-before")
         self.emulator.control("POST", "release", {"id": first.fault_id})
-        _wait_until(lambda: self._answered(first.fault_id), f"{request} was let go and is not answered")
+        wait_until(lambda: self._answered(first.fault_id), f"{request} was let go and is not answered")
         self.emulator.control("DELETE", "faults")
         return second.running.wait()
 
@@ -331,7 +331,7 @@ class Victim:
         def holds() -> bool:
             return any(each["holding"] for each in self.emulator.faults() if each["id"] == fault_id)
 
-        _wait_until(lambda: holds() or running.ended(), "neither held nor ended")
+        wait_until(lambda: holds() or running.ended(), "neither held nor ended")
         return holds()
 
     def _last_request(self) -> int:
@@ -339,7 +339,8 @@ class Victim:
         return int(log[-1]["id"]) if log else 0
 
 
-def _wait_until(true: Callable[[], bool], otherwise: str) -> None:
+def wait_until(true: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something is true; fails with `otherwise` if it never is."""
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, otherwise

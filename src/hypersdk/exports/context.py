@@ -28,11 +28,13 @@ NOT_DONE = (
     errors.AuthError,
     errors.NotFoundError,
     errors.RequestRefused,
-    errors.StateConflict,
     errors.AlreadyExists,
     errors.PreconditionFailed,
 )
-"""Answers that say for sure that a create took no effect; after any other error it may have."""
+"""Answers that say for sure that a create took no effect; after any other error it may have.
+
+A conflict is none of them: the other operation may be our own create, whose reply was lost.
+"""
 
 
 def policy(what: str, place: str = "C") -> str:
