@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from hypersdk.cli.options import connection_arguments
 AGAIN = "give the same command again"
 CANCEL = "hyperexport runs cancel "
 
-_PASSWORD = re.compile(r"//[^/@\s]*@")
+PROXY = "--proxy"
 
 
 def pasteable(line: str, arguments: Sequence[str], flags: Mapping[str, Any]) -> str:
@@ -37,5 +36,12 @@ def _command(arguments: Sequence[str]) -> str:
 
 
 def _quoted(arguments: Sequence[str]) -> str:
-    # A proxy's password is no more shown than any other.
-    return _PASSWORD.sub("//***@", shlex.join(arguments))
+    return shlex.join(_masked(one, before) for before, one in zip(["", *arguments], arguments, strict=False))
+
+
+def _masked(argument: str, before: str) -> str:
+    # A proxy's password is no more shown than any other; the user fills it in.
+    if not (before == PROXY or argument.startswith(f"{PROXY}=")) or "@" not in argument:
+        return argument
+    host = argument.rpartition("@")[2]
+    return f"***@{host}" if before == PROXY else f"{PROXY}=***@{host}"

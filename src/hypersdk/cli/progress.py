@@ -67,8 +67,7 @@ class Lines:
             self._began = (self._last, 0.0)
             self._write(f"{event.step}: {event.title}")
         elif isinstance(event, events.StepFinished):
-            if event.detail:
-                self._write(f"{event.step}: {event.detail}" + (" (already done)" if event.reused else ""))
+            self._write(finished(event))
         elif isinstance(event, events.StepAdvanced):
             if self._clock() - self._last >= LINE_EVERY:
                 self._last = self._clock()
@@ -81,6 +80,11 @@ class Lines:
             self._write(event.text)
         elif isinstance(event, events.Called) and self._called is not None:
             self._called(event.what, event.seconds)
+
+
+def finished(event: events.StepFinished) -> str:
+    """How a step ended, in words."""
+    return f"{event.step}: {event.detail or 'done'}" + (" (already done)" if event.reused else "")
 
 
 def moved(event: events.StepAdvanced) -> str:
@@ -101,18 +105,18 @@ def _bars(out: Output) -> Iterator[events.Reporter]:
     columns = (
         SpinnerColumn(),
         # What a wait is for may be long; it goes on in the next line rather than being cut.
-        TextColumn("{task.description}", table_column=Column(ratio=1)),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[moved]}"),
+        TextColumn("{task.description}", table_column=Column(ratio=1), markup=False),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[moved]}", markup=False),
         TimeElapsedColumn(),
     )
     # Rich honours NO_COLOR and a dumb TERM by itself.
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with Progress(*columns, console=Console(stderr=True), expand=True) as shown:
         yield _Bars(shown, out)
 
 
 class _Bars:
-    """One bar per step; what a wait is for stands in the bar's text."""
+    """A bar for the step that runs, and what a wait is for beside it; a line above for each step that is done."""
 
     def __init__(self, shown: Progress, out: Output) -> None:
         self._shown = shown
@@ -122,8 +126,12 @@ class _Bars:
 
     def __call__(self, event: events.Event, /) -> None:
         if isinstance(event, events.StepStarted):
+            self._clear()
             self._title = event.title
-            self._task = self._shown.add_task(event.title, total=None, moved="")
+            self._task = self._shown.add_task(printable(event.title), total=None, moved="")
+        elif isinstance(event, events.StepFinished):
+            self._clear()
+            self._print(finished(event))
         elif isinstance(event, events.Note):
             self._print(event.text)
         elif isinstance(event, events.Called):
@@ -131,18 +139,18 @@ class _Bars:
         elif self._task is not None:
             self._update(self._task, event)
 
+    def _clear(self) -> None:
+        if self._task is not None:
+            self._shown.remove_task(self._task)
+            self._task = None
+
     def _print(self, text: str) -> None:
-        self._shown.console.print(printable(text), markup=False, highlight=False)
+        self._shown.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def _update(self, task: TaskID, event: events.Event) -> None:
         if isinstance(event, events.StepAdvanced):
             total = 100.0 if event.unit == "percent" else event.total
             self._shown.update(task, completed=event.done, total=total, moved=moved(event))
         elif isinstance(event, events.Waiting):
-            self._shown.update(
-                task, description=self._title if event.reason is None else f"{self._title}: {event.reason}"
-            )
-        elif isinstance(event, events.StepFinished):
-            self._shown.update(task, total=1, completed=1, description=self._title, moved=event.detail)
-            self._shown.stop_task(task)
-            self._task = None
+            text = self._title if event.reason is None else f"{self._title}: {event.reason}"
+            self._shown.update(task, description=printable(text))
