@@ -104,6 +104,27 @@ def test_a_request_of_the_killed_process_arrives_late(
     assert "is not back as it was" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("variant", "request_"),
+    [
+        (ALL_AT_ONCE, "CreateMultipartUpload 0"),
+        (ALL_AT_ONCE, "CreateImage 0"),
+        (ALL_AT_ONCE, "CreatePreauthenticatedRequest 0"),
+        (ALL_AT_ONCE, "ExportImage 1"),
+        (STOPPED, "GetObject 2"),
+    ],
+)
+def test_cancel_takes_away_what_a_killed_process_left(start_stage: Start, variant: Variant, request_: str) -> None:
+    """`runs cancel` instead of the same command: nothing is left, neither in the tenancy nor beside the file."""
+    victim = start_stage(variant).victim()
+    assert victim.kill_at(Request.of(request_), "hold")
+    runs = json.loads(victim.hyper.run("runs", "list", "--json").out)["runs"]
+    cancelled = victim.hyper.run("runs", "cancel", runs[0]["run_id"])
+    assert cancelled.code == 0, cancelled.err
+    assert not any(victim.emulator.control("GET", "leftovers").values())
+    assert list(victim.folder.glob(".hx-*")) == []
+
+
 def test_cancel_finds_an_image_whose_create_was_answered_by_a_conflict(start_stage: Start) -> None:
     """A lost reply, then 409 because of our own image: after Ctrl-C it is told, and `runs cancel` takes it away."""
     victim = start_stage(STOPPED).victim()

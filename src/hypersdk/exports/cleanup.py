@@ -1,4 +1,4 @@
-"""Takes away what a run made in the tenancy, and says what it could not.
+"""Takes away what a run made in the tenancy and its unfinished downloads, and says what it could not.
 
 Rules of this file: found three ways - recorded, tagged, named - so that also what no step noted is found; absent is
 done; each delete is made under the run's lease and pinned to the etag just read; what fails is reported, and the rest
@@ -21,6 +21,7 @@ from hypersdk.exports.plan import ExportPlan, Step, staging_prefix
 from hypersdk.model import Image, ObjectInfo, ObjectRef, format_size
 from hypersdk.runs.records import Intent
 from hypersdk.runs.store import RunStore
+from hypersdk.transfer.partial import discard
 
 MOST_VERSIONS = 100
 """Versions of a staging object that are deleted; an exporter writes one or two."""
@@ -86,7 +87,8 @@ def clean_up(ctx: Context) -> list[str]:
     if not _touched(ctx):
         return _try_all(ctx, _uploads(ctx))
     # Links and objects first: an export that ends meanwhile cannot write any more once its image is gone.
-    return _try_all(ctx, (*_links(ctx), partial(_await_export, ctx), *_uploads(ctx), *_objects(ctx), image))
+    in_cloud = [*_links(ctx), partial(_await_export, ctx), *_uploads(ctx), *_objects(ctx), image]
+    return _try_all(ctx, (*in_cloud, *_partials(ctx)))
 
 
 def _touched(ctx: Context) -> bool:
@@ -130,6 +132,13 @@ def _abort_uploads(ctx: Context, prefix: ObjectRef) -> None:
 def _objects(ctx: Context) -> Iterator[Callable[[], None]]:
     for prefix in _prefixes(ctx):
         yield partial(_delete_objects, ctx, prefix)
+
+
+def _partials(ctx: Context) -> Iterator[Callable[[], None]]:
+    # Another export to the same place may have begun its own download there: only ours goes.
+    for target in ctx.plan.targets:
+        if target.path is not None:
+            yield partial(discard, target.path, only_of=target.staging.name)
 
 
 def _delete_objects(ctx: Context, prefix: ObjectRef) -> None:

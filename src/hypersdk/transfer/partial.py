@@ -24,7 +24,7 @@ from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum
 from hypersdk.storage import local
 from hypersdk.transfer.checksums import as_checksum, crc32c, crc32c_of_parts
-from hypersdk.transfer.journal import Identity, Journal, current_boot_id
+from hypersdk.transfer.journal import Identity, Journal, current_boot_id, parse
 from hypersdk.transfer.ranges import split
 
 ZERO_BLOCK = 64 * 1024
@@ -60,17 +60,33 @@ def journal_name(name: str) -> str:
     return _own_name(name, "journal")
 
 
-def discard(destination: str) -> None:
+def discard(destination: str, *, only_of: str | None = None) -> None:
     """Delete partial file and journal of a destination; absent is fine.
+
+    Args:
+        destination: final path.
+        only_of: object name; they stay if their journal is not about this object.
 
     Raises:
         FileError: they cannot be deleted.
     """
     directory, name = os.path.split(destination)
     with suppress(errors.NotFoundError), local.file_errors(destination), local.directory(directory) as handle:
+        if only_of is not None and _object_name(handle, journal_name(name)) != only_of:
+            return
         for own in (partial_name(name), journal_name(name)):
             with suppress(FileNotFoundError):
                 os.unlink(own, dir_fd=handle)
+
+
+def _object_name(handle: int, journal: str) -> str | None:
+    try:
+        descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        contents = parse(file.read())
+    return None if contents is None else contents.identity.name
 
 
 def data_runs(view: memoryview, block: int = ZERO_BLOCK) -> Iterator[tuple[int, int]]:
