@@ -210,6 +210,19 @@ def test_discard_leaves_nothing(tmp_path):
     discard(str(tmp_path / "nowhere" / "disk"))
 
 
+def test_discard_can_spare_the_download_of_another_object(tmp_path):
+    """Who cleans up after one object leaves files of another object, or without a journal, alone."""
+    sealed_at(tmp_path / "disk")
+    before = names(tmp_path)
+    discard(str(tmp_path / "disk"), only_of="another")
+    assert names(tmp_path) == before
+    discard(str(tmp_path / "disk"), only_of=identity().name)
+    assert names(tmp_path) == []
+    (tmp_path / partial_name("disk")).write_bytes(b"?")
+    discard(str(tmp_path / "disk"), only_of="any")
+    assert names(tmp_path) == [partial_name("disk")]
+
+
 def test_existing_file_is_kept_or_replaced_whole(tmp_path):
     """C016: an existing file stays as it was unless overwriting was asked for; then it is replaced in one step."""
     destination = tmp_path / "disk"

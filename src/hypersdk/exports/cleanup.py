@@ -87,8 +87,8 @@ def clean_up(ctx: Context) -> list[str]:
     if not _touched(ctx):
         return _try_all(ctx, _uploads(ctx))
     # Links and objects first: an export that ends meanwhile cannot write any more once its image is gone.
-    in_cloud = [*_links(ctx), partial(_await_export, ctx), *_uploads(ctx), *_objects(ctx), image]
-    return _try_all(ctx, (*in_cloud, *_partials(ctx)))
+    exported = partial(_await_export, ctx)
+    return _try_all(ctx, (*_links(ctx), exported, *_uploads(ctx), *_objects(ctx), image, *_partials(ctx)))
 
 
 def _touched(ctx: Context) -> bool:
