@@ -127,7 +127,10 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
         ("oci: x\n", "hypersdk.yaml:1: oci: expected keys below it"),
         ("oci:\n  key_content: x\n", "hypersdk.yaml:2: oci.key_content is never read from a file"),
         ("oci:\n  region: somewhere\n", "hypersdk.yaml:2 oci.region: 'somewhere' is not a region"),
-        ("oci:\n  user_ocid: ocid1.tenancy.oc1..a\n", "hypersdk.yaml:2 oci.user_ocid: an OCID of kind tenancy, expected"),
+        (
+            "oci:\n  user_ocid: ocid1.tenancy.oc1..a\n",
+            "hypersdk.yaml:2 oci.user_ocid: an OCID of kind tenancy, expected",
+        ),
         ("oci:\n  tenancy_ocid: mine\n", "hypersdk.yaml:2 oci.tenancy_ocid: not an OCID: 'mine'"),
         ("oci:\n  fingerprint: ab:cd\n", "hypersdk.yaml:2 oci.fingerprint: 'ab:cd' is not a fingerprint"),
         ("oci:\n  enabled: maybe\n", "hypersdk.yaml:2 oci.enabled: not a switch: 'maybe'"),
