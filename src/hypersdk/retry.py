@@ -10,13 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from hypersdk import errors, events
 from hypersdk.network import NetworkMonitor
 from hypersdk.waiting import Waiter
 
 T = TypeVar("T")
+
+
+class Call(Protocol):
+    """Runs one request, such as a page of a lazy list: a `Retrier`'s `call`, or `run_once`."""
+
+    def __call__(self, what: str, function: Callable[[], T], /) -> T:
+        """Run `function`, one request, which people know as `what`."""
+
+
+def run_once(_what: str, function: Callable[[], T]) -> T:
+    """Run a request without repeating it."""
+    return function()
+
 
 GRACE_EVERY = 1.0
 """Seconds between two looks for a resource that we have just created and that answers 404 (eventual consistency)."""

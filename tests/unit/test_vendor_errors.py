@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypersdk import errors
 from hypersdk.retry import RetryPolicy
 from hypersdk.vendors.oci.calls import sdk_call
-from hypersdk.vendors.oci.errors import read_error_body, read_retry_after, translate, translate_reply
+from hypersdk.vendors.oci.errors import read_error_body, translate, translate_reply
 
 TABLE = [
     (400, "InvalidParameter", errors.RequestRefused, 1),
@@ -103,26 +103,6 @@ def test_throttled_call_waits_as_long_as_the_service_asks() -> None:
     """Retry-After of a reply outlasts the policy's own delay."""
     error = translate_reply(429, {"retry-after": "77"}, b"", resource="bucket b", what="list objects")
     assert RetryPolicy(max_delay=30).next_delay(error, 1, Random()) == 77
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "5"}, 5.0),
-        ({"retry-after": " 0 "}, 0.0),
-        ({"retry-after": "999999999"}, 3600.0),
-        ({"retry-after": "-3"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 10.0),
-        ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT"}, None),
-    ],
-)
-def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds and dates are understood, nonsense is ignored, an absurd wait is bounded."""
-    assert read_retry_after(headers) == seconds
 
 
 @given(st.binary(max_size=300))
@@ -261,6 +241,27 @@ def test_html_page_with_200_is_refused(make_client: object) -> None:
     """A captive portal's page is not taken for an empty answer, as the SDK would."""
     with pytest.raises(errors.ReplyRefused, match="text/html"):
         ask(make_client, reply("200 OK", b"<html>log in</html>", Content_Type="text/html"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(reply("200 OK", b""), id="empty, which the SDK takes for a list without entries"),
+        pytest.param(reply("200 OK", b"null"), id="null"),
+        pytest.param(reply("200 OK", b"[1, 2]"), id="other JSON"),
+        pytest.param(reply("502 Bad Gateway", b"\xff\xfe"), id="an error page in another encoding"),
+    ],
+)
+def test_unreadable_reply_is_refused(make_client: object, answer: bytes) -> None:
+    """A body that is not what the call promises is neither believed nor a crash."""
+    with pytest.raises(errors.ReplyRefused):
+        ask(make_client, answer)
+
+
+def test_programming_error_is_not_taken_for_a_bad_reply() -> None:
+    """What fails before a reply is there keeps its own type."""
+    with pytest.raises(ZeroDivisionError):
+        sdk_call("list regions", "the tenancy", lambda: 1 // 0)
 
 
 def test_untrusted_certificate_is_a_matter_of_configuration() -> None:

@@ -123,15 +123,6 @@ def test_refusals_by_status(status, kind):
     assert "very-secret" not in str(error)
 
 
-def test_retry_after_in_seconds_or_as_date():
-    """Retry-After is read in both of its forms; the date is measured against the reply's own clock."""
-    assert replies.retry_after({"retry-after": "7"}) == 7
-    dates = {"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}
-    assert replies.retry_after(dates) == 10
-    assert replies.retry_after({"retry-after": "soon"}) is None
-    assert replies.retry_after({}) is None
-
-
 @pytest.mark.parametrize(
     ("code", "facts", "kind"),
     [

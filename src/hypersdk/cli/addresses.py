@@ -9,8 +9,9 @@ from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.output import moment
 from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.retry import Call, run_once
 from hypersdk.storage import url
-from hypersdk.storage.protocol import Call, Store, run_once
+from hypersdk.storage.protocol import Store
 
 
 @dataclass(frozen=True)

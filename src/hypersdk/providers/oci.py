@@ -15,12 +15,10 @@ from urllib.parse import urlsplit
 from hypersdk import errors
 from hypersdk.model import Image, Instance, ObjectRef, Ocid, Operation, Secret, Volume
 from hypersdk.providers.protocol import Compartment, Started
+from hypersdk.retry import Call, run_once
 from hypersdk.vendors.oci.calls import sdk_call
 from hypersdk.vendors.oci.regions import expand
 from hypersdk.vendors.oci.session import OciSession
-
-Call = Callable[[str, Callable[[], Any]], Any]
-"""Runs one page fetch of a lazy list: (what it is for people, the fetch) -> its result."""
 
 PAGE_SIZE = 1000
 """Items per page: the most that core services take for `limit` (API reference of ListInstances)."""
@@ -36,17 +34,12 @@ GONE_VOLUME_STATES = frozenset({"DETACHED", "DETACHING"})
 _FIELDS = ("id", "lifecycle_state")
 
 
-def run_once(_what: str, function: Callable[[], Any]) -> Any:
-    """Fetch a page without repeating it."""
-    return function()
-
-
 class OciProvider:
     """The instances and images of one tenancy in one region.
 
     Args:
         session: signed in.
-        call: runs each page fetch of a list; the `Retrier`'s `call`.
+        call: runs each page fetch of a list.
         page: items per page.
     """
 

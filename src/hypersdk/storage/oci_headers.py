@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 from hypersdk.model import Checksum
 from hypersdk.storage.protocol import PutCondition
@@ -69,11 +67,3 @@ def metadata(headers: Mapping[str, str]) -> dict[str, str]:
 def metadata_headers(values: Mapping[str, str]) -> dict[str, str]:
     """User metadata for a request; a multipart upload carries the same keys, prefix included, in its body."""
     return {META + key: value for key, value in values.items()}
-
-
-def http_date(text: str | None) -> datetime | None:
-    """A time as headers write it; None if there is none or it cannot be read."""
-    try:
-        return parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None

@@ -7,27 +7,13 @@ store hands out paths and offsets instead; `transfer` knows both. Verbs do not r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
 from hypersdk.wire.request import Request
-
-T = TypeVar("T")
-
-
-class Call(Protocol):
-    """Runs one page fetch of a lazy list: the `Retrier`'s bound `call`, or `run_once`."""
-
-    def __call__(self, what: str, function: Callable[[], T], /) -> T:
-        """Run `function`, one request, which people know as `what`."""
-
-
-def run_once(_what: str, function: Callable[[], T]) -> T:
-    """Fetch a page without repeating it."""
-    return function()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +25,6 @@ class Capabilities:
         max_parts: most parts of one upload.
         max_part_size: bytes.
         min_part_size: bytes, the last part excepted.
-        pre_authenticated: whether links can be made that authorize themselves.
         rename: whether an object can get another name without moving bytes.
         metadata: whether user metadata is kept beside an object.
     """
@@ -48,7 +33,6 @@ class Capabilities:
     max_parts: int = 10_000
     max_part_size: int = 50 * 1024**3
     min_part_size: int = 0
-    pre_authenticated: bool = False
     rename: bool = False
     metadata: bool = True
 

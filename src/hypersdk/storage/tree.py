@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from hypersdk import errors
 from hypersdk.model import ObjectInfo, ObjectRef
-from hypersdk.storage.protocol import Call, Store
+from hypersdk.retry import Call
+from hypersdk.storage.protocol import Store
 
 
 def under(store: Store, ref: ObjectRef, *, recursive: bool, call: Call) -> Iterator[ObjectInfo]:

@@ -3,17 +3,17 @@
 Rules of this file (design 8.4): nothing of a body is believed before status, Content-Range, etag, encoding and length
 were checked here; a reply that fails is `ReplyRefused`, which is retryable, because caches, portals and proxies come
 and go. Refusals by the service (4xx, 5xx) are explained by a hook of the caller, else by the plain table below.
-References: RFC 9110 sections 8.4 (Content-Encoding), 8.8.3 (ETag), 10.2.3 (Retry-After), 14.4 (Content-Range).
+References: RFC 9110 sections 8.4 (Content-Encoding), 8.8.3 (ETag), 14.4 (Content-Range).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from hypersdk import errors
+from hypersdk.readers.http import read_retry_after
 from hypersdk.wire.request import Expectation, Request
 
 Explain = Callable[[Request, int, Mapping[str, str], bytes], errors.HypersdkError]
@@ -97,7 +97,7 @@ def explain_plainly(
         f"{request.method} {request.resource}: HTTP {status} {phrase}".rstrip(),
         resource=request.resource,
         status=status,
-        retry_after=retry_after(headers),
+        retry_after=read_retry_after(headers),
     )
 
 
@@ -109,18 +109,6 @@ def proxy_refused(request: Request) -> errors.AuthError:
         hint="give user and password in the proxy URL (--proxy http://user:password@host:port)",
         status=407,
     )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a reply asks to wait, from its `Retry-After` (seconds, or a date measured against its `Date`)."""
-    text = headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        until, now = parsedate_to_datetime(text), parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 def _check_content_range(request: Request, headers: Mapping[str, str]) -> None:

@@ -17,19 +17,19 @@ from urllib.parse import quote
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
+from hypersdk.readers.http import read_date
+from hypersdk.retry import Call, run_once
 from hypersdk.storage import oci_headers
 from hypersdk.storage.protocol import (
     ALWAYS,
     NO_OPTIONS,
     BucketFacts,
-    Call,
     Capabilities,
     Part,
     PreAuthenticated,
     PutCondition,
     PutOptions,
     Upload,
-    run_once,
 )
 from hypersdk.storage.url import object_path
 from hypersdk.vendors.oci.calls import sdk_call
@@ -64,7 +64,7 @@ class OciStore:
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(part_checksum="crc32c", pre_authenticated=True, rename=True)
+        return Capabilities(part_checksum="crc32c", rename=True)
 
     def head(self, ref: ObjectRef) -> ObjectInfo:
         """Facts about an object; NotFoundError if absent, with the bucket's own error if that is what is missing."""
@@ -81,7 +81,7 @@ class OciStore:
             oci_headers.metadata(headers),
             headers.get("storage-tier", ""),
             headers.get("archival-state", ""),
-            oci_headers.http_date(headers.get("last-modified")),
+            read_date(headers.get("last-modified")),
             version=headers.get("version-id"),
         )
 
@@ -137,7 +137,7 @@ class OciStore:
             reply.headers.get("etag", ""),
             (checksum,),
             dict(options.metadata),
-            modified=oci_headers.http_date(reply.headers.get("last-modified")),
+            modified=read_date(reply.headers.get("last-modified")),
             version=reply.headers.get("version-id"),
         )
 
@@ -155,7 +155,7 @@ class OciStore:
             source,
             ref=target,
             etag=headers.get("etag", source.etag),
-            modified=oci_headers.http_date(headers.get("last-modified")) or source.modified,
+            modified=read_date(headers.get("last-modified")) or source.modified,
             version=headers.get("version-id", source.version),
         )
 
@@ -211,7 +211,7 @@ class OciStore:
             sum(part.size for part in ordered),
             headers.get("etag", ""),
             oci_headers.checksums(headers),
-            modified=oci_headers.http_date(headers.get("last-modified")),
+            modified=read_date(headers.get("last-modified")),
             version=headers.get("version-id"),
         )
 

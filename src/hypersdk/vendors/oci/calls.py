@@ -1,18 +1,20 @@
 """One call of the OCI SDK, with what can go wrong told in our tree. Never repeats, never waits.
 
 The SDK wraps whatever `requests` raises in one class, so the kind of a broken connection is read from the chain of
-exceptions below it. It also takes any 200 for an answer: a proxy's page becomes a list of empty models, which is why
-the content type is checked here.
+exceptions below it. It also takes any 200 for an answer: a proxy's page becomes a list of empty models, and an empty
+body a list without entries, which is why content type and length are checked here; over other JSON it stumbles.
 """
 
 from __future__ import annotations
 
 import ssl
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypersdk import errors
-from hypersdk.vendors.oci.errors import read_retry_after, translate
+from hypersdk.readers.http import read_retry_after
+from hypersdk.vendors.oci.errors import translate
 
 
 def sdk_call(what: str, resource: str, function: Callable[[], Any]) -> Any:
@@ -39,8 +41,18 @@ def sdk_call(what: str, resource: str, function: Callable[[], Any]) -> Any:
         raise _connection_error(what, resource, error) from error
     except exceptions.ClientError as error:
         raise errors.ConfigError(f"{what}: {resource}: {error}", resource=resource) from error
+    except Exception as error:
+        if not _came_from_reading(error):
+            raise
+        raise _refused(what, resource, "a reply that cannot be read") from error
     _demand_json(what, resource, response)
     return response
+
+
+def _came_from_reading(error: BaseException) -> bool:
+    """Whether the SDK stumbled over a reply's body, not over what it was given to ask for."""
+    frames = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
+    return "deserialize_response_data" in frames
 
 
 def _service_error(what: str, resource: str, error: Any) -> errors.HypersdkError:
@@ -98,15 +110,21 @@ def _root_text(chain: list[BaseException]) -> str:
 
 def _demand_json(what: str, resource: str, response: Any) -> None:
     """Refuse a 2xx that no service of OCI sent."""
-    headers, request = response.headers, response.request
-    if response.data is None or getattr(request, "response_type", None) in {None, "stream", "bytes"}:
+    if getattr(response.request, "response_type", None) in {None, "stream", "bytes"}:
         return
+    headers = response.headers
     kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
+    if response.data is None or headers.get("content-length") == "0":
+        raise _refused(what, resource, "an empty reply", response)
     if kind != "application/json":
-        raise errors.ReplyRefused(
-            f"{what}: {resource}: a reply of type {kind or 'unknown'} instead of JSON",
-            resource=resource,
-            hint="something between here and the service answers in its place: check the proxy and the endpoint",
-            request_id=headers.get("opc-request-id"),
-            status=response.status,
-        )
+        raise _refused(what, resource, f"a reply of type {kind or 'unknown'} instead of JSON", response)
+
+
+def _refused(what: str, resource: str, found: str, response: Any = None) -> errors.ReplyRefused:
+    return errors.ReplyRefused(
+        f"{what}: {resource}: {found}",
+        resource=resource,
+        hint="something between here and the service answers in its place: check the proxy and the endpoint",
+        request_id=response.headers.get("opc-request-id") if response is not None else None,
+        status=response.status if response is not None else None,
+    )

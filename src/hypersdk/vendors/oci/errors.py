@@ -10,16 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 
 from hypersdk import errors
+from hypersdk.readers.http import read_retry_after
 
 LONGEST_QUOTE = 300
 """Characters of the service's own sentence that we repeat; a proxy's error page can be megabytes."""
-
-_RETRY_AFTER_LIMIT = 3600.0
-"""Seconds. A longer Retry-After than an hour is taken for an hour: nobody sees what such a wait waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,28 +195,6 @@ def read_error_body(body: bytes) -> tuple[str | None, str]:
         return None, text
     code, message = read.get("code"), read.get("message")
     return code if isinstance(code, str) and code else None, message if isinstance(message, str) else ""
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After` header (RFC 9110, 10.2.3: seconds or a date), names in lower case.
-
-    A date is held against the reply's own `Date`, so that our clock does not matter. None if absent or not understood.
-    """
-    value = headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value), _RETRY_AFTER_LIMIT)
-    at, now = _read_date(value), _read_date(headers.get("date", ""))
-    if at is None or now is None:
-        return None
-    return min(max((at - now).total_seconds(), 0.0), _RETRY_AFTER_LIMIT)
-
-
-def _read_date(text: str) -> datetime | None:
-    try:
-        read = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return read if read.tzinfo else None
 
 
 def _meaning(status: int, code: str | None) -> _Meaning:
