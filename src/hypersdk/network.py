@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hypersdk.waiting import Waiter
 
 PROBE_EVERY = 2.0
-"""Seconds between two probes while down: recovery must be noticed fast, and a probe is one TCP connection."""
+"""Seconds between two probes while down: recovery must be noticed fast, and a probe is one small request."""
 
 HEARD_RECENTLY = 2.0
 """A byte this many seconds ago proves the network better than a probe could."""
@@ -27,7 +27,7 @@ class NetworkMonitor:
     """Knows whether the endpoint can be reached and waits until it can.
 
     Args:
-        probe: connects to the endpoint in use and says whether that worked; None = no monitor
+        probe: asks the endpoint in use for anything and says whether somebody answered; None = no monitor
             (`network.monitor: false`): the network always counts as up.
         clock: monotonic seconds.
         now: time of day for "down since".

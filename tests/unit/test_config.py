@@ -145,6 +145,7 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
         ("oci:\n  endpoint: http://[::1]:80\n", "hypersdk.yaml:2 oci.endpoint: the SDK takes no IPv6 address"),
         ("transfer:\n  part_size: 1K\n", "hypersdk.yaml:2 transfer.part_size: 1024 bytes is not between"),
         ("transfer:\n  parallel: 0\n", "hypersdk.yaml:2 transfer.parallel: '0' is not a whole number of at least 1"),
+        ("network:\n  read_timeout: 0s\n", "hypersdk.yaml:2 network.read_timeout: '0s': no time at all"),
         ("retry:\n  multiplier: nan\n", "hypersdk.yaml:2 retry.multiplier: 'nan' is not a number"),
         ("oci:\n\tregion: x\n", "hypersdk.yaml:2: not YAML"),
     ],

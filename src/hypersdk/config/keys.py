@@ -147,6 +147,14 @@ def duration(text: Text) -> float:
     return parse_duration(plain(text))
 
 
+def timeout(text: Text) -> float:
+    """Seconds, more than none."""
+    value = duration(text)
+    if value <= 0:
+        raise ValueError(f"{plain(text)!r}: no time at all")
+    return value
+
+
 def switch(text: Text) -> bool:
     """Yes or no."""
     return parse_switch(plain(text))
@@ -218,8 +226,8 @@ _ALL = (
     Key("retry", "multiplier", number(1, float), "2"),
     Key("retry", "jitter", switch, "true"),
     Key("network", "monitor", switch, "true"),
-    Key("network", "connect_timeout", duration, "10s"),
-    Key("network", "read_timeout", duration, "60s"),
+    Key("network", "connect_timeout", timeout, "10s"),
+    Key("network", "read_timeout", timeout, "60s"),
 )
 
 KEYS: Mapping[str, Key] = {key.dotted: key for key in _ALL}

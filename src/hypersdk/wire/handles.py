@@ -43,8 +43,10 @@ def set_connection(handle: Any, connection: ConnectionSettings) -> None:
     handle.setopt(pycurl.LOW_SPEED_TIME, max(1, math.ceil(connection.read_timeout)))
     handle.setopt(pycurl.USERAGENT, "hypersdk")
     bundle = ca_bundle(connection)
-    handle.setopt(pycurl.CAPATH if Path(bundle).is_dir() else pycurl.CAINFO, bundle)
-    _set_proxy(handle, connection, bundle)
+    is_directory = Path(bundle).is_dir()
+    handle.setopt(pycurl.CAPATH if is_directory else pycurl.CAINFO, bundle)
+    handle.setopt(pycurl.PROXY_CAPATH if is_directory else pycurl.PROXY_CAINFO, bundle)
+    _set_proxy(handle, connection)
 
 
 def set_exchange(handle: Any, exchange: Exchange, headers: dict[str, str]) -> None:
@@ -87,7 +89,7 @@ def failure_of(
     )
 
 
-def _set_proxy(handle: Any, connection: ConnectionSettings, bundle: str) -> None:
+def _set_proxy(handle: Any, connection: ConnectionSettings) -> None:
     handle.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
     handle.setopt(pycurl.NOPROXY, connection.no_proxy or "")
     if connection.proxy is None:
@@ -102,5 +104,3 @@ def _set_proxy(handle: Any, connection: ConnectionSettings, bundle: str) -> None
         handle.setopt(pycurl.PROXYUSERNAME, unquote(proxy.username))
         handle.setopt(pycurl.PROXYPASSWORD, unquote(proxy.password or ""))
         handle.setopt(pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC)
-    if proxy.scheme == "https":
-        handle.setopt(pycurl.PROXY_CAINFO, bundle)
