@@ -153,5 +153,5 @@ def _check_profile(chosen: Given, file: IniFile | None, path: Path, place: Place
     raise errors.ConfigError(
         f"no profile {profile!r} ({chosen.source}) in {place.shown(path)}",
         resource=profile,
-        hint=f"{suggest(profile, known)}; profiles there: {', '.join(known)}" if known else "it has no profiles",
+        hint=suggest(profile, known) if known else "it has no profiles",
     )
