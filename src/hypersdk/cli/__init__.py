@@ -117,8 +117,9 @@ def run(argv: Sequence[str] | None = None) -> int:
         return _explain(error, arguments, flags)
     except (click.exceptions.Exit, click.ClickException) as left:
         return _leave(left)
-    except (click.Abort, KeyboardInterrupt, EOFError):
-        click.echo("hyperexport: interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt, EOFError) as ended:
+        # A question that was not answered with a yes comes before anything is done.
+        click.echo(f"hyperexport: {'nothing was done' if isinstance(ended, click.Abort) else 'interrupted'}", err=True)
         return INTERRUPTED
     except OSError as error:
         if error.filename is not None:

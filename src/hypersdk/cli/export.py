@@ -55,9 +55,8 @@ def command(ctx: click.Context, /, instance: str, dry_run: bool, **given: Any) -
 
     Names may hold {name}, {id}, {date} and {format}. The same command resumes an export that was interrupted.
     """
-    with open_context(ctx) as context, progress(context.out, terminal=sys.stderr.isatty()) as shown:
+    with open_context(ctx) as context:
         wiring = context.wiring
-        wiring.waiter.report = shown
         options = _options(context, given)
         rooms = wiring.export_rooms
         found = wiring.find_instance(instance)
@@ -65,8 +64,11 @@ def command(ctx: click.Context, /, instance: str, dry_run: bool, **given: Any) -
         if dry_run:
             _dry_run(context, found, options, around)
             return
+        # Asked before any bar is drawn: the two would write over each other.
         options = _ask(context, found, options, around)
-        result = api.export(rooms, found, options, around)
+        with progress(context.out, terminal=sys.stderr.isatty()) as shown:
+            wiring.waiter.report = shown
+            result = api.export(rooms, found, options, around)
     print_result(context.out, result)
 
 
