@@ -26,8 +26,8 @@ from hypersdk_emulator.state import ImageState
 MAX_ADVANCE_SECONDS = 100 * 365 * 86400
 MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS = 1, 3600
 MAX_PEM = 16384
-STAGING_PREFIX = ".hypersdk/"
-"""Objects below it are an exporter's own and temporary; any that is left is a leftover."""
+STAGING = ".hypersdk/"
+"""Objects with this in their names are an exporter's own and temporary; any that is left is a leftover."""
 
 
 def _guarded(handler: Callable[[Call], Awaitable[web.StreamResponse]]) -> Handler:
@@ -140,7 +140,7 @@ def _is_control(entry: dict[str, Any]) -> bool:
 
 
 async def leftovers(call: Call) -> web.StreamResponse:
-    """What an export should not leave: custom images, PARs, open uploads, objects below `.hypersdk/`."""
+    """What an export should not leave: custom images, PARs, open uploads, objects below `.hypersdk/` of any version."""
     return call.reply(find_leftovers(call.cloud))
 
 
@@ -149,13 +149,12 @@ def find_leftovers(cloud: Cloud) -> dict[str, list[dict[str, Any]]]:
     now = cloud.clock.timestamp()
     customs = [image for image in images_in(cloud.db, None) if image.compartment is not None]
     alive = [image for image in customs if image.state(now) != ImageState.DELETED and not image.doc.get("seeded")]
-    staged = "SELECT bucket, name FROM objects WHERE latest = 1 AND marker = 0 AND name >= ? AND name < ?"
-    after_prefix = STAGING_PREFIX[:-1] + chr(ord(STAGING_PREFIX[-1]) + 1)
+    staged = "SELECT DISTINCT bucket, name FROM objects WHERE marker = 0 AND instr(name, ?) > 0"
     return {
         "images": [{"id": each.id, "displayName": each.name, "lifecycleState": each.state(now)} for each in alive],
         "preauthenticatedRequests": [dict(row) for row in cloud.db.all("SELECT id, bucket, object FROM pars")],
         "multipartUploads": [dict(row) for row in cloud.db.all("SELECT id, bucket, object FROM uploads")],
-        "objects": [dict(row) for row in cloud.db.all(staged, STAGING_PREFIX, after_prefix)],
+        "objects": [dict(row) for row in cloud.db.all(staged, STAGING)],
     }
 
 

@@ -487,17 +487,17 @@ def test_an_oci_file_is_imported_and_its_disk_goes_with_the_image(emulator, tmp_
 
 
 def test_leftovers_name_everything_that_costs(emulator):
-    """Custom images, PARs, open uploads and objects below .hypersdk/ are listed, seeded things and others are not."""
+    """Custom images, PARs, open uploads and objects below any .hypersdk/ are listed, seeded things and others not."""
     assert not any(emulator.control("GET", "leftovers").values())
     image = make_image(emulator)
     make_par(emulator, "ObjectWrite", "o")
-    emulator.put("exports", ".hypersdk/part", b"x")
-    emulator.put("exports", "finished", b"x")
+    for name in (".hypersdk/part", "prefix/.hypersdk/part", "finished"):
+        emulator.put("exports", name, b"x")
     emulator.call("POST", f"/n/{emulator.namespace}/b/exports/u", {"object": "big"})
     found = emulator.control("GET", "leftovers")
     assert [each["id"] for each in found["images"]] == [image]
     assert [each["object"] for each in found["preauthenticatedRequests"]] == ["o"]
     assert [each["object"] for each in found["multipartUploads"]] == ["big"]
-    assert [each["name"] for each in found["objects"]] == [".hypersdk/part"]
+    assert [each["name"] for each in found["objects"]] == [".hypersdk/part", "prefix/.hypersdk/part"]
     emulator.call("DELETE", path(emulator, f"images/{image}"))
     assert emulator.control("GET", "leftovers")["images"] == []
