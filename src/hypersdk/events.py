@@ -39,11 +39,10 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Bytes moved since the last event of this kind: on the wire, written to disk, of guest data."""
+    """Bytes moved since the last event of this kind: on the wire, and written to disk."""
 
     wire: int = 0
     disk: int = 0
-    guest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,29 +301,6 @@ class Proof:
     disk: Disk | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MachineFacts:
-    """What the disk alone cannot tell of the machine; each fact is known, derived, or absent and printed as unknown.
-
-    `metadata_keys` are names only: the values may be secrets.
-    """
-
-    instance_id: str
-    name: str
-    shape: str = ""
-    region: str = ""
-    availability_domain: str = ""
-    operating_system: str = ""
-    operating_system_version: str = ""
-    firmware: str | None = None
-    launch_options: Mapping[str, object] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metadata_keys: tuple[str, ...] = ()
-    boot_volume: Volume | None = None
-    data_volumes: tuple[Volume, ...] = ()
-    consistency: str = "unknown"
-
-
 def format_size(count: float) -> str:
     """Bytes for people: 1536 -> "1.5 KiB" (IEC units, as qemu-img prints them)."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

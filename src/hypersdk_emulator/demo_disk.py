@@ -26,7 +26,6 @@ MAX_SIZE = 256 * MIB
 """Bytes; a larger partition would hold too many clusters of 4 KiB for FAT16."""
 DATA_BYTES = 6 * MIB
 
-_LOADED_AT = 0x7C00
 _MESSAGE_AT = 0x60
 _DISK_ID_AT = 440
 _TABLE_AT = 446

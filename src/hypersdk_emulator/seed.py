@@ -269,9 +269,7 @@ def _user(node: Node) -> User:
         id=user_id,
         name=node.text("name", user_id),
         api_keys=node.each("apiKeys", lambda key: ApiKey(key.text("fingerprint"), key.text("publicKeyPem"))),
-        secret_keys=node.each(
-            "customerSecretKeys", lambda key: SecretKey(key.text("accessKey"), key.text("secretKey"))
-        ),
+        secret_keys=node.each("customerSecretKeys", _secret_key),
         federated=node.flag("federated", default=False),
         denied=node.texts("denied"),
         denied_compartments=node.texts("deniedCompartments"),

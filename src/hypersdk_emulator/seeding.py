@@ -155,15 +155,6 @@ def read_file(path: Path) -> Seed:
     return Reader(path.absolute().parent, None).read(value)
 
 
-async def apply_file(cloud: Cloud, path: Path) -> None:
-    """Read, check and add a seed file.
-
-    Raises:
-        SeedError: It cannot be read or is wrong.
-    """
-    await apply(cloud, read_file(path))
-
-
 async def resume(cloud: Cloud) -> None:
     """Go on with the imports and exports that were running when the emulator ended."""
     for job in unfinished_jobs(cloud.db):

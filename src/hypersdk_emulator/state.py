@@ -97,11 +97,6 @@ class Timeline:
         """The state at a time."""
         return next((state for state, until in self.steps if now < until), self.final)
 
-    @property
-    def ends(self) -> float:
-        """When the final state begins; minus infinity if it has always been so."""
-        return self.steps[-1][1] if self.steps else float("-inf")
-
     def dump(self) -> str:
         """As one JSON text for a database column."""
         return json.dumps([self.steps, self.final])

@@ -135,7 +135,7 @@ def test_encrypted_key(home: Home, key: rsa.RSAPrivateKey, form: serialization.P
     home.environ["OCI_CLI_PASSPHRASE"] = "open sesame"
     session = home.open()
     assert session.key_fingerprint == fingerprint(key)
-    assert "open sesame" in [secret.reveal() for secret in session.secrets]
+    assert session.settings.pass_phrase.reveal() == "open sesame"
 
 
 def test_a_pass_phrase_for_an_open_key_is_tolerated(home: Home) -> None:

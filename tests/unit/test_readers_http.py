@@ -26,8 +26,9 @@ def test_retry_after_is_read_in_both_forms(headers: dict[str, str], seconds: flo
     assert read_retry_after(headers) == seconds
 
 
-def test_date_without_a_zone_is_no_date() -> None:
-    """A time counts only if it can be compared with another one."""
-    assert read_date("Wed, 21 Oct 2026 07:28:10 GMT").isoformat() == "2026-10-21T07:28:10+00:00"
-    for text in (None, "", "soon", "Wed, 21 Oct 2026 07:28:10"):
+def test_dates_are_read_as_utc() -> None:
+    """A time counts with or without its zone, which can only be UTC; what is no time is none."""
+    for text in ("Wed, 21 Oct 2026 07:28:10 GMT", "Wed, 21 Oct 2026 07:28:10"):
+        assert read_date(text).isoformat() == "2026-10-21T07:28:10+00:00"
+    for text in (None, "", "soon"):
         assert read_date(text) is None

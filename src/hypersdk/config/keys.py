@@ -9,9 +9,10 @@ from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from hypersdk import errors
+from hypersdk.exports.options import FORMATS
 from hypersdk.model import Ocid, Secret
 from hypersdk.readers.units import parse_duration, parse_size, parse_switch
-from hypersdk.vendors.oci.credentials import AUTH_KINDS, EXPORT_FORMATS, SPELLINGS, Spelling
+from hypersdk.vendors.oci.credentials import AUTH_KINDS, SPELLINGS, Spelling
 
 Text = str | Mapping[str, str]
 Parse = Callable[[Text], object]
@@ -213,7 +214,7 @@ _ALL = (
     _oci("compartment_ocid", ocid("compartment", "tenancy")),
     _oci("bucket", plain),
     _oci("namespace", plain),
-    _oci("export_format", choice(*EXPORT_FORMATS), default="qcow2"),
+    _oci("export_format", choice(*FORMATS), default="qcow2"),
     _oci("endpoint", endpoint),
     _oci("cert_bundle", plain, path=True),
     _oci("proxy", proxy),

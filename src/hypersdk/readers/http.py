@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_RETRY_AFTER = 3600.0
@@ -11,12 +11,13 @@ LONGEST_RETRY_AFTER = 3600.0
 
 
 def read_date(text: str | None) -> datetime | None:
-    """A time as headers write it; None if there is none, or it cannot be read, or names no zone."""
+    """A time as headers write it; None if there is none or it cannot be read."""
     try:
         read = parsedate_to_datetime(text) if text else None
     except ValueError:
         return None
-    return read if read is not None and read.tzinfo else None
+    # A date without a zone is UTC: HTTP knows no other (RFC 9110, 5.6.7).
+    return read.replace(tzinfo=UTC) if read is not None and read.tzinfo is None else read
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -55,7 +55,7 @@ def parse(reader: Reader) -> Structure:
     if not footer.startswith(FOOTER_COOKIE):
         raise reader.damaged("the last 512 bytes are no VHD footer: it was cut, or is no VHD")
     _check_sum(reader, footer, CHECKSUM_AT, "footer")
-    data_offset, size, kind = struct.unpack_from(">Q", footer, 16)[0], *struct.unpack_from(">Q4xI", footer, 48)
+    _, _, _, data_offset, _, _, _, _, _, size, _, kind = FOOTER.unpack_from(footer)
     if size == 0 or size % SECTOR:
         raise reader.damaged(f"VHD current size {size} is no whole number of sectors")
     if kind == FIXED:

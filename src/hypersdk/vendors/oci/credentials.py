@@ -13,7 +13,6 @@ from hypersdk.model import ConnectionSettings, Secret
 API_KEY = "api_key"
 SECURITY_TOKEN = "security_token"  # noqa: S105 - the name of an auth kind, in the OCI CLI's words
 AUTH_KINDS = (API_KEY, SECURITY_TOKEN)
-EXPORT_FORMATS = ("qcow2", "vmdk", "vhd", "vdi", "oci", "raw")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

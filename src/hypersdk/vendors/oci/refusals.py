@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 
+from hypersdk.readers.http import read_date
 from hypersdk.vendors.oci.credentials import SECURITY_TOKEN, OciSettings
 from hypersdk.vendors.oci.tokens import refresh_hint
 
@@ -24,7 +24,7 @@ def explain_not_authenticated(
         key_fingerprint: fingerprint of the key that signed.
         expires: when the session token ends, in seconds since the epoch.
     """
-    theirs = _parsed(reply_date)
+    theirs = read_date(reply_date)
     if theirs is not None and abs(theirs - now) > MAX_SKEW:
         minutes = abs(theirs - now).total_seconds() / 60
         return (
@@ -45,15 +45,6 @@ def explain_not_authenticated(
         f"in tenancy {settings.tenancy_ocid}? "
         f"A new key takes a minute to be known in every region"
     )
-
-
-def _parsed(date: str | None) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(date) if date else None
-    except ValueError:
-        return None
-    # A date without zone is UTC: HTTP knows no other (RFC 9110, 5.6.7).
-    return parsed.replace(tzinfo=UTC) if parsed is not None and parsed.tzinfo is None else parsed
 
 
 def _shown(when: datetime) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from hypersdk import errors
-from hypersdk.model import ConnectionSettings, Secret
+from hypersdk.model import ConnectionSettings
 from hypersdk.vendors.oci import regions
 from hypersdk.vendors.oci.credentials import API_KEY, SECURITY_TOKEN, OciSettings, places
 from hypersdk.vendors.oci.keys import fingerprint, load_private_key
@@ -92,18 +92,6 @@ class OciSession:
         self._token = token
         self._signer = _signer(self.settings, key, token)
         self._signatures.clear()
-
-    @property
-    def secrets(self) -> tuple[Secret, ...]:
-        """Texts of this session that must never be shown."""
-        settings = self.settings
-        candidates = (
-            settings.key_content,
-            settings.pass_phrase,
-            settings.connection.proxy,
-            self._token.text if self._token else None,
-        )
-        return tuple(secret for secret in candidates if secret is not None)
 
     def client(self, cls_name: str) -> Any:
         """The SDK's client of that class name; made once.
