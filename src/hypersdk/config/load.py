@@ -37,7 +37,7 @@ class Config:
         transfer: for `transfer`.
         retry: for `retry`.
         network_monitor: whether calls wait while the network is down.
-        state: absolute path, or URL, of the run store.
+        state: absolute path of the run store; a URL stays as it was written, and the store refuses it.
         sources: dotted key -> where its value comes from ("oci.region" -> "~/.oci/config:4 [DEFAULT] region").
         warnings: one line each, for people.
         shown: every key with its effective value.
