@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ import pytest
 from emulator import Emulator, make_seed
 from hyperexport import Hyperexport
 
+INSTANCES = {"web-01": "STOPPED", "live": "RUNNING"}
 COMMAND = (sys.executable, "-m", "hypersdk.cli")
 
 
@@ -19,7 +21,7 @@ COMMAND = (sys.executable, "-m", "hypersdk.cli")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One emulator for this file."""
     folder = tmp_path_factory.mktemp("shell")
-    emulator = Emulator(make_seed(folder / "seed", disk_size=4 << 20), folder / "state").start()
+    emulator = Emulator(make_seed(folder / "seed", disk_size=4 << 20, instances=INSTANCES), folder / "state").start()
     yield emulator
     emulator.stop()
 
@@ -116,3 +118,42 @@ def test_homes_and_locales_change_nothing(cloud: Emulator, tmp_path: Path) -> No
     assert "/proc/nowhere/runs.sqlite" in refused.stderr
     assert "HYPEREXPORT_STATE" in refused.stderr
     assert len(cloud.log()) == before
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_a_running_instance_is_asked_about_on_a_terminal(cloud: Emulator, tmp_path: Path, answer: str) -> None:
+    """A no creates nothing and says so; a yes is as good as --allow-shutdown, and shows each step and a bar."""
+    before = len(cloud.log())
+    ours, theirs = pty.openpty()
+    line = ["export", "live", "-bn", "exports", "--config-file", str(cloud.config_file), "--endpoint", cloud.endpoint]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "xterm", "NO_COLOR": "1"}
+    environ |= {"HYPEREXPORT_RETRY_INITIAL_DELAY": "0.01s", "HYPEREXPORT_RETRY_MAX_DELAY": "0.05s"}
+    with subprocess.Popen(
+        [*COMMAND, *line], stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, cwd=tmp_path, env=environ
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while chunk := _read(ours):
+            shown += chunk
+            if b"[y/N]" in shown and answer:
+                os.write(ours, f"{answer}\n".encode())
+                answer, asked = "", answer
+        assert process.stdout is not None
+        result = process.stdout.read()
+    os.close(ours)
+    posts = [entry for entry in cloud.log()[before:] if entry["operation"] == "CreateImage"]
+    assert b"\x1b[3" not in shown, "colours despite NO_COLOR"
+    if asked == "n":
+        assert (process.returncode, result, posts) == (130, b"", [])
+        assert b"nothing was done" in shown
+    else:
+        assert (process.returncode, len(posts)) == (0, 1), shown
+        assert b"await-object: " in shown
+        assert b"sha256:" in result
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says EIO when the last process has closed the other side
+        return b""
