@@ -555,7 +555,8 @@ def test_cancel_reaches_the_process_that_drives_the_run(cloud: Emulator, hyper: 
 
 def test_cancel_waits_for_an_export_that_still_runs(start_emulator: Callable[..., Emulator], tmp_path: Path) -> None:
     """An object that the exporter would write after the clean-up is not left behind."""
-    emulator = start_emulator(transition_seconds=1.0)
+    slow_export = {"transitionSeconds": 0.01, "paceOf": {"ExportImage": 60_000}}
+    emulator = start_emulator(change=lambda value: value.update(timing=slow_export))
     hyper = Hyperexport(emulator, tmp_path)
     emulator.fault("ExportImage", "hold")
     running = hyper.start("export", "web-01", "-o", "./", "-bn", "exports")
@@ -564,9 +565,12 @@ def test_cancel_waits_for_an_export_that_still_runs(start_emulator: Callable[...
     emulator.control("POST", "release", {"all": True})
     run = json.loads(hyper.run("runs", "list", "--json").out)["runs"][0]
     assert run["state"] == "interrupted"
-    cancelled = hyper.run("runs", "cancel", run["run_id"])
+    cancelling = hyper.start("runs", "cancel", run["run_id"])
+    while "still exports" not in cancelling.err:
+        assert not cancelling.ended(), cancelling.err
+    emulator.control("POST", "clock", {"advanceSeconds": 700})
+    cancelled = cancelling.wait()
     assert cancelled.code == 0, cancelled.err
-    assert "still exports" in cancelled.err
     assert clean(emulator)
     assert emulator.names("exports") == []
 
