@@ -277,6 +277,16 @@ def test_untrusted_certificate_is_a_matter_of_configuration() -> None:
         sdk_call("list regions", "the tenancy", fail)
 
 
+def test_proxy_that_refuses_is_not_waited_for(make_client: object) -> None:
+    """A proxy's refusal of a tunnel is a matter of credentials, and no network that is down."""
+    proxy = Answering(reply("407 Proxy Authentication Required", {}))
+    client = make_client("https://objectstorage.example.com")
+    client.base_client.session.proxies = {"https": proxy.url}
+    with pytest.raises(errors.AuthError, match="proxy"):
+        sdk_call("list regions", "the tenancy", client.list_regions)
+    proxy.close()
+
+
 def test_impossible_proxy_url_is_a_matter_of_configuration(make_client: object) -> None:
     """A proxy URL that cannot be used is reported at once and never retried."""
     client = make_client("http://127.0.0.1:9")

@@ -293,7 +293,7 @@ def test_private_ca_and_untrusted_server(wire, tmp_path):
             assert outcome(trusting, ranged(server))[1] == BODY[1000:200_000]
         assert probe(settings, server.url) is True
         completion, _ = outcome(wire, ranged(server))
-        assert isinstance(completion.error, errors.AuthError)
+        assert isinstance(completion.error, errors.ConfigError)
         assert "--cert-bundle" in str(completion.error)
         assert probe(SETTINGS, server.url) is False
         with Wire(ConnectionSettings(ca_bundle="/nowhere.pem")) as lost:
@@ -334,6 +334,8 @@ def test_proxy_is_used_for_http_and_https(tmp_path, monkeypatch):
                 assert isinstance(completion.error, errors.AuthError)
                 assert "proxy" in str(completion.error)
                 assert "wrong" not in str(completion.error)
+        refused = ConnectionSettings(proxy=Secret(f"http://user:wrong@{address}"), ca_bundle=bundle)
+        assert probe(refused, server.url), "no waiting makes the proxy like our password"
         with Wire(ConnectionSettings(proxy=settings.proxy, no_proxy="127.0.0.1", ca_bundle=bundle)) as wire:
             before = len(proxy.asked)
             assert outcome(wire, ranged(plain))[0].reply

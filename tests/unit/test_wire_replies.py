@@ -133,7 +133,7 @@ def test_refusals_by_status(status, kind):
         (18, {"connected": True}, errors.NetworkError),
         (56, {"connected": True}, errors.NetworkError),
         (92, {"connected": True}, errors.NetworkError),
-        (60, {}, errors.AuthError),
+        (60, {}, errors.ConfigError),
         (77, {}, errors.ConfigError),
         (3, {}, errors.RequestRefused),
         (56, {"proxy_status": 407}, errors.AuthError),

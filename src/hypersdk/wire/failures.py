@@ -65,7 +65,7 @@ def translate(request: Request, failure: Failure) -> errors.HypersdkError:
         # libcurl may quote the URL here, and URLs may be secrets.
         return errors.RequestRefused(f"{what}: its address is no URL that can be fetched", resource=request.resource)
     if failure.code in _UNTRUSTED:
-        return errors.AuthError(
+        return errors.ConfigError(
             f"{what}: the server's certificate is not trusted: {failure.text}",
             resource=request.resource,
             hint=f"trusted authorities are those in {failure.ca_bundle}; name another file with --cert-bundle",

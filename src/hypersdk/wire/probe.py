@@ -2,7 +2,7 @@
 
 Rules of this file: any reply counts, whatever its status; a connection alone does not, because port forwarders and load
 balancers accept first and reset when nobody stands behind them. One that stays open without a reply does count: then
-the service is slow, and the network is not to blame.
+the service is slow, and the network is not to blame. So does a proxy that refuses us: no waiting changes its mind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ PROBE_TIMEOUT = 5.0
 """Seconds; a probe stands between a failed call and the decision that the network is down."""
 
 _GATEWAY_FAILURES = frozenset({502, 503, 504})
+_REFUSALS = range(400, 500)
 
 
 def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TIMEOUT) -> bool:
@@ -44,6 +45,6 @@ def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TI
         return connection.proxy is None or handle.getinfo(pycurl.RESPONSE_CODE) not in _GATEWAY_FAILURES
     except pycurl.error as error:
         silent = error.args[0] == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
-        return bool(silent)
+        return bool(silent) or handle.getinfo(pycurl.HTTP_CONNECTCODE) in _REFUSALS
     finally:
         handle.close()

@@ -7,6 +7,7 @@ body a list without entries, which is why content type and length are checked he
 
 from __future__ import annotations
 
+import re
 import ssl
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from typing import Any
 from hypersdk import errors
 from hypersdk.readers.http import read_retry_after
 from hypersdk.vendors.oci.errors import translate
+
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (4\d\d)\b")
+"""What Python's `http.client` says of a proxy that refuses CONNECT; it gives the status nowhere else."""
 
 
 def sdk_call(what: str, resource: str, function: Callable[[], Any]) -> Any:
@@ -78,6 +82,10 @@ def _connection_error(what: str, resource: str, error: BaseException) -> errors.
         return errors.ConfigError(
             text, resource=resource, hint="name the authority that signed it with --cert-bundle, if you trust it"
         )
+    if refused := _TUNNEL_REFUSED.search(text):
+        refusal = translate(int(refused[1]), None, "", resource=resource, request_id=None, retry_after=None, what=what)
+        refusal.hint = f"this is the answer of the proxy, not of the service: {refusal.hint}"
+        return refusal
     unreachable = (http.NewConnectionError, http.ConnectTimeoutError, http.ProxyError, exceptions.ConnectTimeout)
     if any(isinstance(cause, unreachable) for cause in chain):
         return errors.EndpointUnreachable(text, resource=resource, hint="check the network, the endpoint and the proxy")
