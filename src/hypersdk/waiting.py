@@ -6,10 +6,11 @@ every `TICK` seconds of any wait; nobody else sleeps (a house test looks).
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from hypersdk import errors, events
@@ -27,26 +28,33 @@ class StopFlag:
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._set = False
+        # Not an Event: its lock is not reentrant, so a signal that comes while `wait` holds it would hang for ever.
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self.cancelled = False
 
     def set(self, *, cancelled: bool = False) -> None:
         """Ask to stop."""
         self.cancelled = self.cancelled or cancelled
-        self._event.set()
+        self._set = True
+        self._wake.put(None)
 
     def clear(self) -> None:
         """Take note of the request and go on, as the clean-up of a cancelled run does; it may be set again."""
-        self.cancelled = False
-        self._event.clear()
+        self.cancelled = self._set = False
 
     def is_set(self) -> bool:
         """Whether somebody asked."""
-        return self._event.is_set()
+        return self._set
 
     def wait(self, seconds: float) -> bool:
-        """Sleep up to `seconds`; True at once when asked to stop."""
-        return self._event.wait(seconds)
+        """Sleep up to `seconds`, or less; True at once when asked to stop."""
+        if not self._set:
+            with suppress(Empty):
+                self._wake.get(timeout=max(0.0, seconds))
+        if self._set:
+            self._wake.put(None)  # for the next thread that waits on this flag
+        return self._set
 
     def check(self) -> None:
         """Raise if somebody asked to stop.
@@ -55,7 +63,7 @@ class StopFlag:
             Interrupted: by signal or caller.
             Cancelled: the run was cancelled.
         """
-        if self._event.is_set():
+        if self._set:
             if self.cancelled:
                 raise errors.Cancelled("cancelled")
             raise errors.Interrupted("interrupted", hint="the same command resumes")

@@ -1,6 +1,7 @@
 """Every wait: reasons, hooks, the stop flag."""
 
 import pickle
+import signal
 import threading
 
 import pytest
@@ -84,3 +85,30 @@ def test_every_error_is_in_the_drawn_tree() -> None:
     assert [name for name in names if name not in (errors.__doc__ or "")] == []
     codes = [getattr(errors, name).code for name in names]
     assert len(set(codes)) == len(codes)
+
+
+def test_a_signal_may_come_at_any_moment_of_a_wait() -> None:
+    """A handler that sets the flag never hangs, wherever it interrupts the wait."""
+    flag = StopFlag()
+    before = signal.signal(signal.SIGALRM, lambda *_: flag.set())
+    try:
+        for number in range(300):
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 * (1 + number % 40))
+            while not flag.wait(0.02):  # a signal just before the sleep is heard after it
+                pass
+            flag.clear()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_one_flag_ends_the_waits_of_several_threads() -> None:
+    """Two exports that share a flag both stop at once."""
+    flag = StopFlag()
+    waits = [threading.Thread(target=flag.wait, args=(60,)) for _ in range(3)]
+    for each in waits:
+        each.start()
+    flag.set()
+    for each in waits:
+        each.join(5)
+        assert not each.is_alive()
