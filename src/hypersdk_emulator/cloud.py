@@ -40,6 +40,7 @@ class Settings:
     tenancy_name: str = "emulated"
     availability_domains: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 class Holds:

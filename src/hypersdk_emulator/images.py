@@ -12,6 +12,7 @@ from hypersdk_emulator.compute import LAUNCH_OPTIONS, MB_PER_GB, permitted_insta
 from hypersdk_emulator.database import invalidated_retry_token
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
 from hypersdk_emulator.fields import optional_text, tags, text
+from hypersdk_emulator.limits import check_image_limit
 from hypersdk_emulator.listing import arranged, page
 from hypersdk_emulator.places import export_place, import_place
 from hypersdk_emulator.qemu import EXPORT_FORMATS, IMPORT_FORMATS
@@ -140,6 +141,7 @@ async def create_image(call: Call) -> web.StreamResponse:
         if known is not None:
             return _created_before(call, known)
         _check_name(call, body)
+        check_image_limit(cloud)
         if body.get("instanceId") is not None:
             image, job = _of_instance(call, body, now)
         elif isinstance(body.get("imageSourceDetails"), dict):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypersdk_emulator import identity
+from hypersdk_emulator import identity, limits
 from hypersdk_emulator.compute_routes import COMPUTE
 from hypersdk_emulator.control import CONTROL
 from hypersdk_emulator.routing import Route
@@ -24,4 +24,14 @@ IDENTITY = (
     _identity("GetUser", "users/{user}", identity.get_user),
 )
 
-ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *STORAGE)
+LIMITS = (
+    Route(
+        "GetResourceAvailability",
+        "limits",
+        "GET",
+        "/20190729/services/{serviceName}/limits/{limitName}/resourceAvailability",
+        limits.get_resource_availability,
+    ),
+)
+
+ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *LIMITS, *STORAGE)

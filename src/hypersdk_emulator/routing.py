@@ -19,7 +19,7 @@ class Route:
 
     Args:
         operation: The SDK's name of the call in camel case; faults and the log use it.
-        service: `objectstorage`, `compute`, `identity`, `workrequests` or `control`.
+        service: `objectstorage`, `compute`, `identity`, `limits`, `workrequests` or `control`.
         method: HTTP method.
         pattern: Path with `{name}` for one segment and `{name*}` for the rest of the path, slashes included.
         handler: What answers.

@@ -1,8 +1,8 @@
 """The seed: what is in the cloud at the start. Parsed and checked whole before anything of it is applied.
 
 The format stands in the client kit's README ("Seed format"), with the additions of this emulator: federated and
-denied users, compartment trees, data volumes, objects, bucket settings, assumptions. A mistake is named by its place
-in the JSON, such as `instances[3].bootVolume.file`. Pure, but for looking whether the named files exist.
+denied users, compartment trees, data volumes, objects, bucket settings, limits, assumptions. A mistake is named by its
+place in the JSON, such as `instances[3].bootVolume.file`. Pure, but for looking whether the named files exist.
 """
 
 import re
@@ -19,6 +19,7 @@ DISK_FORMATS = {"raw": "raw", "qcow2": "qcow2"}
 STORAGE_TIERS = ("Standard", "Archive")
 VERSIONINGS = ("Disabled", "Enabled", "Suspended")
 MAX_RETENTION_DAYS = 36_500
+IMAGE_LIMIT = "custom-image-count"
 BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,256}")
 
 
@@ -161,6 +162,7 @@ class Seed:
     images: tuple[Image, ...]
     instances: tuple[Instance, ...]
     timing: Timing | None
+    limits: Mapping[str, int]
     assume: Mapping[str, Any]
 
 
@@ -193,6 +195,7 @@ class Reader:
             images=node.each("images", self._image),
             instances=node.each("instances", self._instance),
             timing=_timing(node) if "timing" in value else None,
+            limits=_limits(node.child("limits")) if "limits" in value else {},
             assume=node.mapping("assume"),
         )
         node.done()
@@ -301,6 +304,12 @@ def _timing(node: Node) -> Timing:
     timing = Timing(inner.number("transitionSeconds", 0.4), pace)
     inner.done()
     return timing
+
+
+def _limits(node: Node) -> dict[str, int]:
+    most = node.take(IMAGE_LIMIT, lambda v: type(v) is int and v >= 0, "a whole number from 0")
+    node.done()
+    return {IMAGE_LIMIT: most}
 
 
 def _unique(seed: Seed) -> None:

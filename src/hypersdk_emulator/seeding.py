@@ -170,5 +170,6 @@ def _settings(cloud: Cloud, seed: Seed) -> None:
     settings.availability_domains = sorted(domains.union(settings.availability_domains))
     if seed.timing:
         settings.timing = {"transitionSeconds": seed.timing.transition_seconds, "paceOf": dict(seed.timing.pace_of)}
+    settings.limits = {**settings.limits, **seed.limits}
     cloud.assume(seed.assume)
     cloud.save_settings()

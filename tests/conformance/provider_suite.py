@@ -123,6 +123,15 @@ class ProviderSuite:
         assert bound.provider.image(image.id).lifecycle_state == "DELETED"
         bound.provider.delete_image(image.id)
 
+    def test_an_image_takes_one_from_the_quota_until_it_is_deleted(self, bound: Bound) -> None:
+        """The quota counts custom images that are there; deleted ones give their place back."""
+        before = bound.provider.image_quota()
+        assert before is not None
+        image = bound.image("counted", "token-of-counted")
+        assert bound.provider.image_quota() == before - 1
+        bound.provider.delete_image(image.id)
+        assert bound.provider.image_quota() == before
+
     def test_platform_images_are_not_custom_images(self, bound: Bound) -> None:
         """The cloud's own images do not show up in a compartment's list."""
         assert [each for each in bound.provider.images(bound.compartment) if each.compartment_id is None] == []

@@ -270,6 +270,56 @@ def test_dry_run_prints_the_plan_and_creates_nothing(cloud: Emulator, hyper: Hyp
 # ---------------------------------------------------------------- refusals
 
 
+def one_image_only(value: dict[str, Any]) -> None:
+    value["limits"] = {"custom-image-count": 1}
+
+
+def test_a_used_up_image_quota_is_refused_until_an_image_is_deleted(
+    start_emulator: Callable[..., Emulator], tmp_path: Path
+) -> None:
+    """No image is tried that the tenancy may not have; once one is deleted the same command exports."""
+    emulator = start_emulator(instances=("web-01", "other"), change=one_image_only)
+    source = {"compartmentId": emulator.seed.compartment, "instanceId": instance_id("other")}
+    kept = emulator.call("POST", "/20160918/images", source).json["id"]
+    hyper, before = Hyperexport(emulator, tmp_path), mark(emulator)
+    dry = hyper.export("web-01", "-o", "./", "--dry-run")
+    explained(dry, 6, "quota is used up", "hyperexport images list", "custom-image-count")
+    explained(hyper.export("web-01", "-o", "./"), 6, "quota is used up")
+    assert all(each["method"] == "GET" for each in emulator.log(before))
+    emulator.call("DELETE", f"/20160918/images/{kept}")
+    assert hyper.export("web-01", "-o", "./").code == 0
+
+
+@pytest.mark.parametrize("trouble", ["denied", "lost", "away"])
+def test_unreadable_limits_stop_no_export(
+    start_emulator: Callable[..., Emulator], tmp_path: Path, trouble: str
+) -> None:
+    """Who may not read limits, or cannot reach the service, exports all the same, and is told nothing of it."""
+    denied = {"user": {"denied": ["GetResourceAvailability"]}} if trouble == "denied" else {}
+    emulator = start_emulator(**denied)
+    if trouble == "lost":
+        emulator.fault("GetResourceAvailability", "reset")
+    elif trouble == "away":
+        emulator.fault("GetResourceAvailability", "error", status=503, code="ServiceUnavailable")
+    ended = Hyperexport(emulator, tmp_path).export("web-01", "-o", "./")
+    assert ended.code == 0, ended.err
+    assert not [word for word in ("quota", "resource availability", "custom-image-count", "try 2") if word in ended.err]
+    asked = [each["operation"] for each in emulator.log() if each["operation"] == "GetResourceAvailability"]
+    assert len(asked) == 1
+
+
+def test_an_image_too_many_is_refused_by_the_service_itself(
+    start_emulator: Callable[..., Emulator], tmp_path: Path
+) -> None:
+    """Where the quota could not be read, OCI's own refusal ends the export and says what to do."""
+    denied = {"denied": ["GetResourceAvailability"]}
+    emulator = start_emulator(instances=("web-01", "other"), change=one_image_only, user=denied)
+    source = {"compartmentId": emulator.seed.compartment, "instanceId": instance_id("other")}
+    assert emulator.call("POST", "/20160918/images", source).status == 200
+    ended = Hyperexport(emulator, tmp_path).export("web-01", "-o", "./")
+    explained(ended, 1, "a limit of the tenancy is reached", "delete what is not needed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -34,6 +34,7 @@ PRELOADED = (
     "oci.auth.signers",
     "oci.core",
     "oci.identity",
+    "oci.limits",
     "oci.object_storage",
     "oci.work_requests",
     "pycurl",

@@ -15,7 +15,7 @@ from hypersdk.model import Secret
 from hypersdk.vendors.oci import regions
 from hypersdk.vendors.oci.credentials import OciSettings
 from hypersdk.vendors.oci.keys import fingerprint
-from hypersdk.vendors.oci.session import OciSession, bypasses_proxy, open_session
+from hypersdk.vendors.oci.session import CLIENTS, OciSession, bypasses_proxy, open_session
 
 TENANCY = "ocid1.tenancy.oc1..aaaatenancy"
 USER = "ocid1.user.oc1..aaaauser"
@@ -298,7 +298,7 @@ def test_with_an_endpoint_the_region_is_optional(home: Home) -> None:
     home.profile(region=None)
     session = home.open(endpoint="http://127.0.0.1:8080/")
     assert (session.region, session.object_storage_url) == ("", "http://127.0.0.1:8080")
-    for name in ("ComputeClient", "IdentityClient", "WorkRequestClient", "ObjectStorageClient", "BlockstorageClient"):
+    for name in CLIENTS:
         assert session.client(name).base_client.get_endpoint().startswith("http://127.0.0.1:8080")
     assert session.client("ComputeClient") is session.client("ComputeClient")
 

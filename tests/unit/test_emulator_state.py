@@ -200,6 +200,8 @@ def broken(place, value):
         ("buckets.0.name", "a b", "buckets[0].name: 'a b'"),
         ("timing.transitionSeconds", -1, "timing.transitionSeconds: -1"),
         ("timing.paceOf", {"ExportImage": "x"}, "timing.paceOf.ExportImage"),
+        ("limits", {"custom-image-count": "many"}, "limits.custom-image-count: 'many' is not a whole number from 0"),
+        ("limits", {"custom-image-count": 1, "vcn-count": 1}, "limits.vcn-count: no such key"),
         ("assume", {"gravity": True}, "assume.gravity: no such assumption"),
         ("compartments", {}, "compartments: {} is not a list"),
         ("users.0.apiKeys.0.publicKeyPem", None, "users[0].apiKeys[0].publicKeyPem: missing"),

@@ -187,6 +187,20 @@ def _region(question: _Question) -> None:
         raise question.refuse(f"the instance lives in {theirs}, we work in {ours}", f"--region {theirs}")
 
 
+def _image_quota(question: _Question) -> None:
+    try:
+        # Not through the retrier: this only saves time, and CreateImage itself refuses what is too much.
+        left = question.rooms.provider.image_quota()
+    except errors.HypersdkError:
+        return  # not everybody may read limits, nor reach the service that tells them
+    if left is not None and left <= 0:
+        raise question.refuse(
+            f"no further custom image may be made in {question.found.instance.region}: the tenancy's quota is used up",
+            "delete images that nobody needs (`hyperexport images list` shows them), "
+            "or ask Oracle to raise the limit custom-image-count",
+        )
+
+
 def _volumes(question: _Question) -> None:
     found = question.found
     with needing(policy("inspect volume-attachments"), policy("read volume-family")):
@@ -283,6 +297,7 @@ CHECKS: tuple[Callable[[_Question], None], ...] = (
     _local_destination,
     _region,
     _instance_state,
+    _image_quota,
     _volumes,
     _free_space,
     _bucket,

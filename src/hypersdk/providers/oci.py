@@ -26,6 +26,9 @@ PAGE_SIZE = 1000
 MIB = 1024**2
 GIB = 1024**3
 
+IMAGE_LIMIT = "custom-image-count"
+"""Name of the limit of custom images per region of the service "compute" (tests of Oracle's Terraform provider)."""
+
 ROOT_PATH = "(root)"
 """Path of the tenancy's root compartment; no compartment's name may hold parentheses, so it cannot be mistaken."""
 
@@ -123,6 +126,16 @@ class OciProvider:
         for raw in self._pages("list images", compartment_id, listing):
             if raw.compartment_id is not None:
                 yield _image(raw, None)
+
+    def image_quota(self) -> int | None:
+        """How many more custom images this region takes, by the Limits service; None = it gives no number.
+
+        Not every limit has such numbers (404 then), and not everybody may read them.
+        """
+        client, what = self._session.client("LimitsClient"), "get resource availability"
+        get = partial(client.get_resource_availability, "compute", IMAGE_LIMIT, self.tenancy_id)
+        available = sdk_call(what, f"limit {IMAGE_LIMIT}", get).data.available
+        return available if isinstance(available, int) else None
 
     def image(self, image_id: str) -> Image:
         """One image; a deleted one still answers, with state DELETED."""

@@ -62,6 +62,9 @@ class Provider(Protocol):
     def images(self, compartment_id: str, *, name: str | None = None) -> Iterator[Image]:
         """Custom images of one compartment (no platform images), deleted ones included."""
 
+    def image_quota(self) -> int | None:
+        """How many more custom images may be made in this region; None = the service does not tell."""
+
     def image(self, image_id: str) -> Image:
         """One image; a deleted one still answers, with state DELETED."""
 

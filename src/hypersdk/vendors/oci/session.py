@@ -34,6 +34,7 @@ CLIENTS: Mapping[str, str] = {
     "VirtualNetworkClient": "oci.core",
     "IdentityClient": "oci.identity",
     "WorkRequestClient": "oci.work_requests",
+    "LimitsClient": "oci.limits",
     "ObjectStorageClient": "oci.object_storage",
 }
 """SDK client class -> module that has it."""
