@@ -25,7 +25,7 @@ demo: setup
 	$(bin)/hyperexport demo
 
 soak: setup
-	$(bin)/python -m pytest -q -n 2 -m soak --timeout=7200 -s
+	$(bin)/python -m pytest -q -s -m soak --timeout=7200
 
 docs: setup
 	$(bin)/pdoc -o site/api hypersdk

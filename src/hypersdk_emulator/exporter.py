@@ -118,12 +118,16 @@ def _oci_metadata(image: Image) -> dict[str, Any]:
     }
 
 
+def _algorithms(cloud: Cloud) -> tuple[str, ...]:
+    return ("CRC32C",) if cloud.assumptions.crc32c_in_export else ()
+
+
 async def _upload_parts(cloud: Cloud, job: Job, disk: Path) -> None:
     with disk.open("rb") as file:
         total = os.fstat(file.fileno()).st_size
         size = max(PART_BYTES, -(-total // multipart.MAX_PARTS))
         for number in range(1, -(-total // size) + 1):
-            received = await cloud.bodies.receive(_chunks(file, size))
+            received = await cloud.bodies.receive(_chunks(file, size), _algorithms(cloud))
             multipart.put_part(cloud, job.doc["upload"], number, received)
 
 
@@ -166,7 +170,8 @@ def _begin(cloud: Cloud, job: Job) -> Job:
     with storage.change(cloud) as trash:
         if earlier := job.doc.get("upload"):
             multipart.drop(cloud, earlier, trash)
-        upload = multipart.begin(cloud, place.bucket, place.object, _described(bucket))
+        algorithm = "".join(_algorithms(cloud))
+        upload = multipart.begin(cloud, place.bucket, place.object, _described(bucket), algorithm)
         doc = {**job.doc, "upload": upload.id}
         if cloud.assumptions.status_object and storage.latest(cloud, place.bucket, place.object) is None:
             received = cloud.bodies.keep(STATUS_TEXT)

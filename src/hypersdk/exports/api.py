@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
 from hypersdk.model import Instance
 from hypersdk.runs.records import DONE, Run
+from hypersdk.runs.store import Drive
 
 
 def surroundings(
@@ -109,7 +111,7 @@ def export(rooms: ExportRooms, instance: Instance, options: ExportOptions, aroun
 def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportResult:
     plan = ExportPlan.from_json(run.plan)
     _check_account(rooms, plan)
-    with rooms.runs.drive(run.run_id) as held:
+    with _hold(rooms, run.run_id) as held:
         # Another process may have driven it to its end while we looked.
         if rooms.runs.run(run.run_id).unfinished:
             runner.drive(Context(rooms, plan, options, held, held.results()))
@@ -129,9 +131,26 @@ def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
     plan = ExportPlan.from_json(run.plan)
     _check_account(rooms, plan)
     rooms.runs.request_cancel(run.run_id)
-    with rooms.runs.drive(run.run_id) as held:
+    with _hold(rooms, run.run_id) as held:
         ctx = Context(rooms, plan, ExportOptions(), held, held.results())
         return runner.cancel(ctx) if run.unfinished else runner.cancel(ctx, run.state)
+
+
+LOOKED_AT = 1.0
+"""Seconds for which a run's lock may be somebody's who only looks at it (`runs list`)."""
+
+
+@contextmanager
+def _hold(rooms: ExportRooms, run_id: str) -> Iterator[Drive]:
+    with ExitStack() as stack:
+
+        def attempt() -> Drive | None:
+            with suppress(errors.PreflightRefused):
+                return stack.enter_context(rooms.runs.drive(run_id))
+            return None
+
+        held = rooms.waiter.wait_for(f"run {run_id} is in use", attempt, every=LOOKED_AT / 5, longest=LOOKED_AT)
+        yield held or stack.enter_context(rooms.runs.drive(run_id))
 
 
 def _check_account(rooms: ExportRooms, plan: ExportPlan) -> None:

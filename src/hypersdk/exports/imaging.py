@@ -13,7 +13,7 @@ from typing import Any
 
 from hypersdk import errors
 from hypersdk.exports.context import Context, needing, policy
-from hypersdk.exports.landing import check_space
+from hypersdk.exports.landing import check_space, seen_object
 from hypersdk.exports.links import Link, make_link, withdraw_links
 from hypersdk.exports.options import RUN_TAG
 from hypersdk.exports.plan import Step, Target, retry_token
@@ -269,7 +269,7 @@ def run_await_object(ctx: Context, step: Step) -> Mapping[str, Any]:
     withdraw_links(ctx, target)
     ctx.drive.know("object", target.staging.name, etag=info.etag, size=info.size)
     check_space(target, info.size)
-    return {"size": info.size, "etag": info.etag, "version": info.version}
+    return seen_object(info)
 
 
 def _final_object(ctx: Context, target: Target) -> ObjectInfo | None:

@@ -20,7 +20,7 @@ from hypersdk.exports.plan import Step, Target
 from hypersdk.model import ByteRange, Checksum, Disk, ObjectInfo, Proof, format_size
 from hypersdk.transfer.checksums import file_digests
 from hypersdk.transfer.engine import download, verify_object
-from hypersdk.transfer.partial import SealedPartial, discard, partial_name
+from hypersdk.transfer.partial import SealedPartial, discard, mark_of, partial_name
 from hypersdk.transfer.publish import publish
 from hypersdk.wire.request import Request
 
@@ -58,18 +58,29 @@ def run_download(ctx: Context, step: Step) -> Mapping[str, Any]:
     check_space(target, info.size)
     try:
         sealed = _fetch(ctx, step, info, target.path)
-    except errors.ObjectChanged as error:
+    except (errors.ObjectChanged, errors.VerificationError) as error:
         ctx.rooms.note(f"{error.message}: started again from the beginning")
         info = _look_again(ctx, target)
         sealed = _fetch(ctx, step, info, target.path)
-    return {"size": sealed.size, "etag": info.etag, "version": info.version, "checksums": _values(sealed.checksums)}
+    return {**seen_object(info), "checksums": _values(sealed.checksums)}
+
+
+def seen_object(info: ObjectInfo) -> dict[str, Any]:
+    """What a step's result keeps of an object, so that later steps read exactly this one."""
+    return {
+        "size": info.size,
+        "etag": info.etag,
+        "version": info.version,
+        "service_checksums": _values(info.checksums),
+    }
 
 
 def _exported(ctx: Context, target: Target) -> ObjectInfo:
     """The object as it was last looked at by a finished step."""
     seen = ctx.result("download", target.format) or ctx.result("verify-object", target.format)
     seen = seen or ctx.result("await-object", target.format)
-    return ObjectInfo(target.staging, seen["size"], seen["etag"], version=seen["version"])
+    checksums = _checksums(seen["service_checksums"])
+    return ObjectInfo(target.staging, seen["size"], seen["etag"], checksums, version=seen["version"])
 
 
 def _look_again(ctx: Context, target: Target) -> ObjectInfo:
@@ -114,6 +125,7 @@ def _repeat_download(ctx: Context, fetch_step: Step) -> None:
 
 def _prove(ctx: Context, step: Step, target: Target, partial: str) -> Mapping[str, Any]:
     fetched = ctx.result("download", target.format)
+    mark = mark_of(partial)
     disk, sentences = _inspect(ctx, target, partial)
     if disk.file_size != fetched["size"]:
         raise errors.VerificationError(
@@ -123,6 +135,7 @@ def _prove(ctx: Context, step: Step, target: Target, partial: str) -> Mapping[st
     _agree_with_wire(digests, fetched["checksums"], partial)
     return {
         "size": disk.file_size,
+        "mark": mark,
         "virtual_size": disk.virtual_size,
         "checksums": _values(digests),
         "proof": [f"{disk.file_size} bytes, as many as the object has", *sentences],
@@ -162,10 +175,15 @@ def run_publish(ctx: Context, step: Step) -> Mapping[str, Any]:
     target = ctx.plan.target(step)
     assert target.path is not None
     proven = ctx.result("verify", step.format)
-    checksums = _checksums(proven)
+    checksums = _checksums(proven["checksums"])
     proof = Proof(proven["size"], checksums, tuple(proven["proof"]))
     partial = Path(target.path).with_name(partial_name(Path(target.path).name))
-    publish(SealedPartial(str(partial), proven["size"], checksums), proof, target.path, overwrite=ctx.options.overwrite)
+    publish(
+        SealedPartial(str(partial), proven["size"], checksums, proven["mark"]),
+        proof,
+        target.path,
+        overwrite=ctx.options.overwrite,
+    )
     return {"path": target.path}
 
 
@@ -192,9 +210,7 @@ def _prove_object(ctx: Context, step: Step, info: ObjectInfo) -> Mapping[str, An
         advanced=_advanced(ctx, step),
     )
     return {
-        "size": info.size,
-        "etag": info.etag,
-        "version": info.version,
+        **seen_object(info),
         "virtual_size": structure.virtual_size,
         "checksums": _values(checksums),
         "proof": [f"all {info.size} bytes were read by ranges of one etag", *sentences],
@@ -225,19 +241,23 @@ def run_rename(ctx: Context, step: Step) -> Mapping[str, Any]:
     info = _exported(ctx, target)
     try:
         named = ctx.call("name the object", lambda: store.rename(info, final.name, if_absent=not ctx.options.overwrite))
-    except errors.NotFoundError:
+    except (errors.NotFoundError, errors.AlreadyExists) as error:
         # An earlier try's reply was lost, or it was killed before it could note it: then these very bytes are there.
         named = ctx.call("look at the final object", lambda: store.head(final))
-        _prove_same(ctx, step, target, named)
+        if not _same_bytes(ctx, step, target, named):
+            if isinstance(error, errors.AlreadyExists):
+                raise
+            raise errors.ObjectChanged(
+                f"{target.staging} is gone and {final} is another object", resource=str(final)
+            ) from None
     ctx.drive.close_intent("object", target.staging.name)
     return {"size": info.size, "etag": named.etag, "version": named.version}
 
 
-def _prove_same(ctx: Context, step: Step, target: Target, named: ObjectInfo) -> None:
+def _same_bytes(ctx: Context, step: Step, target: Target, named: ObjectInfo) -> bool:
     rooms, proven = ctx.rooms, proof_of(ctx, target)
-    other = errors.ObjectChanged(f"{target.staging} is gone and {named.ref} is another object", resource=str(named.ref))
     if named.size != proven["size"]:
-        raise other
+        return False
     try:
         verify_object(
             rooms.store,
@@ -245,11 +265,12 @@ def _prove_same(ctx: Context, step: Step, target: Target, named: ObjectInfo) -> 
             wire=rooms.wire,
             retrier=rooms.retrier,
             options=rooms.transfer,
-            expected=_checksums(proven),
+            expected=_checksums(proven["checksums"]),
             advanced=_advanced(ctx, step),
         )
-    except errors.VerificationError as error:
-        raise other from error
+    except errors.VerificationError:
+        return False
+    return True
 
 
 def proof_of(ctx: Context, target: Target) -> Mapping[str, Any]:
@@ -279,5 +300,5 @@ def _values(checksums: tuple[Checksum, ...]) -> dict[str, str]:
     return {one.algorithm: one.value for one in checksums}
 
 
-def _checksums(result: Mapping[str, Any]) -> tuple[Checksum, ...]:
-    return tuple(Checksum(name, value) for name, value in result["checksums"].items())
+def _checksums(values: Mapping[str, str]) -> tuple[Checksum, ...]:
+    return tuple(Checksum(name, value) for name, value in values.items())

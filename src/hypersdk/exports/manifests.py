@@ -73,7 +73,8 @@ def write_whole(path: Path, body: bytes) -> None:
     temporary = path.with_name(partial_name(path.name))
     with local.file_errors(str(path)):
         try:
-            with temporary.open("wb") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())

@@ -112,7 +112,8 @@ def is_manifest(path: Path) -> bool:
         read = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return False
-    return isinstance(read, dict) and "manifest_version" in read and read.get("tool", {}).get("name") == "hypersdk"
+    tool = read.get("tool") if isinstance(read, dict) and "manifest_version" in read else None
+    return isinstance(tool, dict) and tool.get("name") == "hypersdk"
 
 
 def build_manifest(

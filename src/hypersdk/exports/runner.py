@@ -61,7 +61,8 @@ def cancel(ctx: Context, state: str = CANCELLED) -> list[str]:
     Returns:
         One sentence for each thing that could not be deleted.
     """
-    with _Heartbeat(ctx) as heartbeat, _resumable_ending(ctx):
+    unfinished = INTERRUPTED if state == CANCELLED else state
+    with _Heartbeat(ctx) as heartbeat, _resumable_ending(ctx, unfinished):
         heartbeat.listening = False
         failed = clean_up(ctx)
     ctx.drive.set_state(state, "; ".join(failed) or None)
@@ -116,11 +117,11 @@ def _end_cancelled(ctx: Context, stopped: errors.Cancelled) -> None:
 
 
 @contextmanager
-def _resumable_ending(ctx: Context) -> Iterator[None]:
+def _resumable_ending(ctx: Context, state: str = INTERRUPTED) -> Iterator[None]:
     try:
         yield
     except errors.HypersdkError as error:
-        ctx.drive.set_state(INTERRUPTED, error.message)
+        ctx.drive.set_state(state, error.message)
         for line in stays(ctx.rooms.runs, ctx.plan):
             error.add_note(line)
         raise

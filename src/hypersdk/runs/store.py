@@ -1,4 +1,4 @@
-"""The run store: runs, steps and the ledger of temporary things, in one SQLite file (or a database by URL, one code).
+"""The run store: runs, steps and the ledger of temporary things, in one SQLite file.
 
 Rules of this file: every write of a step or an intent happens in one transaction that first reads the lease's epoch;
 what a step did is committed before the next step begins (`synchronous=FULL`); nothing here knows what a step does.

@@ -43,11 +43,28 @@ class SealedPartial:
         path: the partial file.
         size: bytes.
         checksums: of the bytes as received.
+        mark: what `mark_of` said when the file was proven; "" = it was not noted.
     """
 
     path: str
     size: int
     checksums: tuple[Checksum, ...]
+    mark: str = ""
+
+
+def mark_of(path: str) -> str:
+    """Which file stands at a path and when it was last written to; another mark means other bytes, perhaps.
+
+    Raises:
+        FileError: it cannot be looked at.
+    """
+    with local.file_errors(path):
+        return mark(Path(path).lstat())
+
+
+def mark(facts: os.stat_result) -> str:
+    """The mark of a file with these facts. Pure."""
+    return f"{facts.st_dev}:{facts.st_ino}:{facts.st_mtime_ns}"
 
 
 def partial_name(name: str) -> str:

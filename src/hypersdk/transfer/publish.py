@@ -15,7 +15,7 @@ from hypersdk import errors
 from hypersdk.model import Proof
 from hypersdk.storage import local
 from hypersdk.transfer.checksums import agree, file_digests
-from hypersdk.transfer.partial import SealedPartial, journal_name
+from hypersdk.transfer.partial import SealedPartial, journal_name, mark
 
 
 def publish(sealed: SealedPartial, proof: Proof, destination: str, *, overwrite: bool = False) -> None:
@@ -65,6 +65,8 @@ def _expect_proven(sealed: SealedPartial, found: os.stat_result, proof: Proof) -
             f"{sealed.path} has {found.st_size} bytes, sealed were {sealed.size}, proven {proof.size}",
             resource=sealed.path,
         )
+    if sealed.mark and mark(found) != sealed.mark:
+        raise errors.VerificationError(f"{sealed.path} was written to after it had been proven", resource=sealed.path)
 
 
 def _expect_published(there: os.stat_result | None, proof: Proof, destination: str) -> None:
