@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hypersdk.network import NetworkMonitor
     from hypersdk.retry import RetryPolicy
     from hypersdk.waiting import StopFlag
-    from hypersdk.wiring import connect, export_instance, open_store, plan_export
+    from hypersdk.wiring import connect, download, export_instance, open_store, plan_export, upload
 
 __version__ = "0.1.0"
 
@@ -45,12 +45,14 @@ _HOME = {
     "StopFlag": "hypersdk.waiting",
     "callback_reporter": "hypersdk.events",
     "connect": "hypersdk.wiring",
+    "download": "hypersdk.wiring",
     "errors": "",
     "export_instance": "hypersdk.wiring",
     "load_config": "hypersdk.config",
     "null_reporter": "hypersdk.events",
     "open_store": "hypersdk.wiring",
     "plan_export": "hypersdk.wiring",
+    "upload": "hypersdk.wiring",
 }
 """Public name -> module that holds it; "" = it is a module itself."""
 
@@ -75,12 +77,14 @@ __all__ = [
     "StopFlag",
     "callback_reporter",
     "connect",
+    "download",
     "errors",
     "export_instance",
     "load_config",
     "null_reporter",
     "open_store",
     "plan_export",
+    "upload",
 ]
 
 

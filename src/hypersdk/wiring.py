@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypedDict
 
 from hypersdk import errors, events
 from hypersdk.config import Config, load_config
-from hypersdk.model import ObjectRef
+from hypersdk.model import ObjectInfo, ObjectRef, Proof
 from hypersdk.network import NetworkMonitor
 from hypersdk.retry import Retrier
 from hypersdk.storage import url
@@ -26,9 +26,17 @@ if TYPE_CHECKING:
     from hypersdk.providers.protocol import Provider
     from hypersdk.runs.store import RunStore
     from hypersdk.storage.backends.oci import OciStore
+    from hypersdk.transfer.options import TransferOptions
     from hypersdk.vendors.oci.session import OciSession
     from hypersdk.wire.loop import Wire
     from hypersdk.wire.request import Request
+
+
+class _Moving(TypedDict):
+    wire: Wire
+    retrier: Retrier
+    options: TransferOptions
+    advanced: Callable[[int, int], None]
 
 
 class Wiring:
@@ -157,6 +165,17 @@ class Wiring:
         oci = self.config.oci
         return surroundings(self.export_rooms, options, bucket=oci.bucket, namespace=oci.namespace)
 
+    def moving(self, progress: Callable[[int, int], None] | None) -> _Moving:
+        """What every transfer takes: how bodies move, how calls are repeated, how they are cut, who watches."""
+        from hypersdk.transfer.engine import unwatched
+
+        return {
+            "wire": self.wire,
+            "retrier": self.retrier,
+            "options": self.config.transfer,
+            "advanced": progress or unwatched,
+        }
+
     def store(self, ref: ObjectRef) -> Store:
         """The store of an address.
 
@@ -202,6 +221,73 @@ def open_store(address: str, config: Config, monitor: NetworkMonitor | None = No
         UsageError: not an address, or of a kind that no store speaks.
     """
     return Wiring(config, Waiter(), monitor).store(url.parse(address).ref)
+
+
+def upload(
+    path: str,
+    address: str,
+    config: Config | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> ObjectInfo:
+    """Upload a file; each part is checked by the service, the whole is compared after the commit.
+
+    Args:
+        path: the file; one that changes meanwhile is never committed.
+        address: "oci://namespace/bucket/name".
+        config: None = loaded as the command does.
+        progress: `progress(done, total)` in bytes.
+        stop: ends the upload; its parts are taken back.
+        monitor: knows whether the network is down; None = our own.
+
+    Raises:
+        HypersdkError: it could not be uploaded; nothing is left of it.
+    """
+    from hypersdk.transfer.upload import upload
+
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
+        ref = _object_of(address)
+        return upload(path, wiring.oci_store, ref, **wiring.moving(progress))
+
+
+def download(
+    address: str,
+    path: str,
+    config: Config | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> Proof:
+    """Download an object; nothing appears at `path` before it is whole and proven. The same call resumes.
+
+    Args:
+        address: "oci://namespace/bucket/name".
+        path: the final path; its directory must exist.
+        config: None = loaded as the command does.
+        overwrite: replace what is there.
+        progress: `progress(done, total)` in bytes.
+        stop: ends the download; finished parts are kept.
+        monitor: knows whether the network is down; None = our own.
+
+    Raises:
+        HypersdkError: it could not be downloaded; what was there is as it was.
+    """
+    from hypersdk.transfer.files import fetch_file
+
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
+        ref = _object_of(address)
+        return fetch_file(wiring.oci_store, ref, path, overwrite=overwrite, **wiring.moving(progress))
+
+
+def _object_of(address: str) -> ObjectRef:
+    ref = url.parse(address).ref
+    if ref.scheme != "oci" or not ref.name:
+        raise errors.UsageError(f"not the address of an object: {ref}", resource=str(ref), hint=url.OCI_FORMS)
+    return ref
 
 
 def plan_export(

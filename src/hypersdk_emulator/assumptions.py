@@ -22,7 +22,7 @@ class Assumptions:
         no_work_request_id: CreateImage and ExportImage send no `opc-work-request-id` (2018 recordings).
         work_request_id_list: that header holds two ids with a comma (Terraform provider's source).
         old_etag_in_export: the reply of ExportImage carries the image's etag from before (2018 recordings).
-        crc32c_in_export: the exporter's object has a CRC32C of its bytes (nobody saw one).
+        checksum_in_export: the exporter's object has a CRC32C of its bytes (nobody saw one).
         lock_minutes: no second image of one instance within this time (documentation).
     """
 
@@ -31,7 +31,7 @@ class Assumptions:
     no_work_request_id: bool = False
     work_request_id_list: bool = False
     old_etag_in_export: bool = True
-    crc32c_in_export: bool = False
+    checksum_in_export: bool = False
     lock_minutes: float = 20.0
 
     def assume(self, name: str, value: Any) -> Self:

@@ -119,7 +119,7 @@ def _oci_metadata(image: Image) -> dict[str, Any]:
 
 
 def _algorithms(cloud: Cloud) -> tuple[str, ...]:
-    return ("CRC32C",) if cloud.assumptions.crc32c_in_export else ()
+    return ("CRC32C",) if cloud.assumptions.checksum_in_export else ()
 
 
 async def _upload_parts(cloud: Cloud, job: Job, disk: Path) -> None:

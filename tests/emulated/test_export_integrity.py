@@ -19,7 +19,7 @@ def test_a_byte_flipped_on_the_way_is_noticed_and_fetched_again(
     start_emulator: Callable[..., Emulator], tmp_path: Path
 ) -> None:
     """Where the service knows the object's CRC32C, one wrong bit costs a second download and never a wrong disk."""
-    emulator = start_emulator(assume={"crc32c-in-export": True})
+    emulator = start_emulator(assume={"checksum-in-export": True})
     emulator.fault("GetObject", "flip-byte", at=1000, skip=2)
     ended = Hyperexport(emulator, tmp_path).run(
         "export", "web-01", "-o", "./", "--bucket-name", "exports", environ=SMALL_PARTS

@@ -67,3 +67,29 @@ def test_stop_ends_an_export_that_the_same_call_resumes(
     assert everything <= result.size + 64 * 1024
     made = [each for each in emulator.log() if each["operation"] in {"CreateImage", "ExportImage"}]
     assert len(made) == 2
+
+
+def test_a_file_goes_up_and_comes_back(config: hypersdk.Config, tmp_path: Path) -> None:
+    """Upload and download move exactly the bytes, tell how many, and never replace a file unasked."""
+    source, target = tmp_path / "up", tmp_path / "down"
+    source.write_bytes(bytes(range(256)) * 1024)
+    moved: list[tuple[int, int]] = []
+    sent = hypersdk.upload(
+        str(source), "oci://testns/exports/dir/up", config, progress=lambda *both: moved.append(both)
+    )
+    assert sent.size == moved[-1][0] == moved[-1][1] == 256 * 1024
+    proof = hypersdk.download("oci://testns/exports/dir/up", str(target), config)
+    assert target.read_bytes() == source.read_bytes()
+    assert sent.checksums[0] in proof.checksums
+    target.write_bytes(b"mine")
+    with pytest.raises(errors.DestinationExists):
+        hypersdk.download("oci://testns/exports/dir/up", str(target), config)
+    assert target.read_bytes() == b"mine"
+    hypersdk.download("oci://testns/exports/dir/up", str(target), config, overwrite=True)
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_only_objects_go_up_and_down(config: hypersdk.Config, tmp_path: Path) -> None:
+    """An address that names no object is refused before anything is sent."""
+    with pytest.raises(errors.UsageError, match="not the address of an object"):
+        hypersdk.upload(str(tmp_path / "absent"), "oci://testns/exports/", config)

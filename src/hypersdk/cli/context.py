@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -91,7 +91,11 @@ def _stop_on_signals(stop: StopFlag, out: Output) -> None:
         if stop.is_set():
             os._exit(130)  # the second time: at once, as design section 3 says
         stop.set()
-        out.note(f"hyperexport: {signal.Signals(number).name}: stopping; once more to stop at once")
+        if not out.quiet:
+            # Past Python's buffers: a handler that interrupts a write to stderr must not write there through them.
+            text = f"hyperexport: {signal.Signals(number).name}: stopping; once more to stop at once\n"
+            with suppress(OSError):
+                os.write(2, text.encode())
 
     for number in STOP_SIGNALS:
         signal.signal(number, on_signal)

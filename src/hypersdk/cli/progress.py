@@ -57,14 +57,12 @@ class Lines:
         self._called = called
         self._clock = clock
         self._last = clock()
-        self._began = (self._last, 0.0)
         self._reason: str | None = None
 
     def __call__(self, event: events.Event, /) -> None:
         """Take one event."""
         if isinstance(event, events.StepStarted):
             self._last = self._clock()
-            self._began = (self._last, 0.0)
             self._write(f"{event.step}: {event.title}")
         elif isinstance(event, events.StepFinished):
             self._write(finished(event))

@@ -20,12 +20,10 @@ from hypersdk.exports.plan import Step, Target
 from hypersdk.model import ByteRange, Checksum, Disk, ObjectInfo, Proof, format_size
 from hypersdk.transfer.checksums import file_digests
 from hypersdk.transfer.engine import download, verify_object
+from hypersdk.transfer.files import DIGESTS
 from hypersdk.transfer.partial import SealedPartial, discard, mark_of, partial_name
 from hypersdk.transfer.publish import publish
 from hypersdk.wire.request import Request
-
-DIGESTS = ("sha256", "crc32c")
-"""SHA-256 because everybody can check it, CRC32C because Object Storage and our part journal speak it."""
 
 
 def check_space(target: Target, size: int) -> None:

@@ -74,11 +74,11 @@ def _expect_published(there: os.stat_result | None, proof: Proof, destination: s
     if there is None:
         raise errors.FileError(f"there is nothing to publish as {destination}", resource=destination)
     if not stat.S_ISREG(there.st_mode) or there.st_size != proof.size or not proof.checksums:
-        raise _taken(destination)
+        raise taken(destination)
     try:
         agree(file_digests(destination, [each.algorithm for each in proof.checksums]), proof.checksums)
     except errors.VerificationError:
-        raise _taken(destination) from None
+        raise taken(destination) from None
 
 
 def _place(handle: int, temporary: str, name: str, destination: str, *, overwrite: bool) -> None:
@@ -90,12 +90,13 @@ def _place(handle: int, temporary: str, name: str, destination: str, *, overwrit
     try:
         local.place(handle, temporary, handle, name, if_absent=not overwrite)
     except FileExistsError:
-        raise _taken(destination) from None
+        raise taken(destination) from None
     except IsADirectoryError:
         raise errors.DestinationExists(f"{destination} is a directory", resource=destination) from None
 
 
-def _taken(destination: str) -> errors.DestinationExists:
+def taken(destination: str) -> errors.DestinationExists:
+    """The error of a final name that is another file's."""
     return errors.DestinationExists(
         f"{Path(destination).name} exists already: {destination}",
         resource=destination,
