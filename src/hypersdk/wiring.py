@@ -110,7 +110,12 @@ class Wiring:
         """Moves every body."""
         from hypersdk.wire.loop import Wire
 
-        wire = Wire(self.config.oci.connection, connections=self.config.transfer.parallel, explain=_explain_oci)
+        wire = Wire(
+            self.config.oci.connection,
+            connections=self.config.transfer.parallel,
+            explain=_explain_oci,
+            tick=self.waiter.tick,
+        )
         self._cleanup.callback(wire.close)
         return wire
 

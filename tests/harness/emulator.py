@@ -293,9 +293,14 @@ class Emulator:
         port = ["--port", str(urllib.parse.urlsplit(self.endpoint).port or 0)]
         command = [sys.executable, "-m", "hypersdk_emulator", "--state", str(self.state), "--seed-root"]
         command += [str(self.seed.folder), *port, *first, *self.arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        ready = json.loads(self.process.stdout.readline() or "{}")
+        # While it was down, its port may have become the short-lived local end of somebody's connection.
+        for _ in range(20):
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert self.process.stdout is not None
+            if ready := json.loads(self.process.stdout.readline() or "{}"):
+                break
+            self.process.stdout.close()
+            self.process.wait(READY_SECONDS)
         assert ready, f"the emulator did not start: exit {self.process.wait(READY_SECONDS)}"
         self.endpoint, self.token = ready["endpoint"], ready["token"]
         self.ca = Path(ready["ca"]) if ready["ca"] else None

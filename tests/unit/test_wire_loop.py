@@ -12,6 +12,7 @@ from raw_server import OneObject, RawServer, reset, send, splice
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, ConnectionSettings, Secret
+from hypersdk.waiting import StopFlag
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.probe import probe
 from hypersdk.wire.request import Expectation, Request, Source
@@ -140,6 +141,20 @@ def test_silence_is_a_network_error():
             completion, _ = outcome(wire, ranged(server))
             assert type(completion.error) is errors.NetworkError
             assert "no byte came for 1 s" in str(completion.error)
+
+
+def test_a_call_that_hangs_can_be_stopped():
+    """Ctrl-C ends a call within a second or two although the service says nothing, and later calls work."""
+    stop = StopFlag()
+    silent = lambda _, peer: stop.set() or (peer.recv(1) and None)  # noqa: E731
+    with (
+        Wire(ConnectionSettings(read_timeout=60), tick=stop.check) as wire,
+        RawServer(OneObject(BODY, faults=[silent])) as server,
+    ):
+        with pytest.raises(errors.Interrupted):
+            wire.call(ranged(server))
+        stop.clear()
+        assert wire.call(ranged(server)).body == BODY[1000:200_000]
 
 
 def test_nobody_listens(wire):

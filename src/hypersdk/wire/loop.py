@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,14 +42,21 @@ class Wire:
         connection: proxy, CA bundle, timeouts.
         connections: connections that are kept alive for reuse; how many requests are in flight is the caller's choice.
         explain: turns refusals by the service into errors; None = by HTTP status alone.
+        tick: called at least every second while `call` waits: heartbeats, and the stop flag, which ends the call.
     """
 
     def __init__(
-        self, connection: ConnectionSettings, *, connections: int = 8, explain: replies.Explain | None = None
+        self,
+        connection: ConnectionSettings,
+        *,
+        connections: int = 8,
+        explain: replies.Explain | None = None,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
         self._connections = connections
         self._explain = explain or replies.explain_plainly
+        self._tick = tick
         self._multi: Any = None
         self._selector: selectors.BaseSelector | None = None
         self._timer: float | None = None
@@ -119,11 +126,13 @@ class Wire:
 
         Raises:
             HypersdkError: no good reply came.
+            Stopped: somebody asked to stop; the connection is dropped.
         """
         token = object()
         self.submit(request, body=body, token=token, limit=limit)
         try:
             while token in self._flying:
+                self._tick()
                 self._turn(1.0)
         except BaseException:
             self.abandon(token)
