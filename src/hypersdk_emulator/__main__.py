@@ -13,13 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hypersdk_emulator import seeding, tls
+from hypersdk_emulator import tls
 from hypersdk_emulator.app import OPERATIONS, make_runner
 from hypersdk_emulator.assumptions import AssumptionError
 from hypersdk_emulator.cloud import Cloud, Options
 from hypersdk_emulator.listener import Listener
-from hypersdk_emulator.seed import Seed
-from hypersdk_emulator.seednode import SeedError
+from hypersdk_emulator.seeds import seeding
+from hypersdk_emulator.seeds.node import SeedError
+from hypersdk_emulator.seeds.seed import Seed
 
 
 def parser() -> argparse.ArgumentParser:

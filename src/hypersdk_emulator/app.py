@@ -10,10 +10,12 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import effects, identity, pars
+from hypersdk_emulator import effects
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, not_authenticated, not_authorized_or_not_found
+from hypersdk_emulator.identity import users
+from hypersdk_emulator.objectstorage import pars
 from hypersdk_emulator.replies import LastReply, NoReply
 from hypersdk_emulator.routes import ROUTES
 from hypersdk_emulator.routing import Router
@@ -165,7 +167,7 @@ async def _checked_signer(call: Call) -> Principal:
     body_signed = call.route.body_signed and request.method in ("POST", "PUT", "PATCH")
     headers = {name.lower(): value for name, value in request.headers.items()}
     signed = Signed(request.method, request.raw_path, headers, body_signed)
-    principal = verify(signed, call.cloud.clock.wall(), lambda key_id: identity.find_key(call.cloud, key_id))
+    principal = verify(signed, call.cloud.clock.wall(), lambda key_id: users.find_key(call.cloud, key_id))
     if body_signed:
         assert headers.keys() >= BODY_HEADERS
         digest = base64.b64encode(hashlib.sha256(await call.raw()).digest()).decode()

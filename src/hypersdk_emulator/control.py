@@ -11,17 +11,18 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import identity, seeding
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.compute.records import images_in
+from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.faults import FaultError
 from hypersdk_emulator.fields import text
-from hypersdk_emulator.records import images_in
+from hypersdk_emulator.identity import users
 from hypersdk_emulator.routing import Handler, Route
-from hypersdk_emulator.seed import Reader
-from hypersdk_emulator.seednode import SeedError
-from hypersdk_emulator.state import ImageState
+from hypersdk_emulator.seeds import seeding
+from hypersdk_emulator.seeds.node import SeedError
+from hypersdk_emulator.seeds.seed import Reader
 
 MAX_ADVANCE_SECONDS = 100 * 365 * 86400
 MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS = 1, 3600
@@ -165,7 +166,7 @@ async def issue_session_token(call: Call) -> web.StreamResponse:
     if not isinstance(seconds, int) or not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
         raise invalid_parameter(f"ttlSeconds must be a whole number from {MIN_TOKEN_SECONDS} to {MAX_TOKEN_SECONDS}")
     pem = text(body, "publicKeyPem", MAX_PEM)
-    return call.reply({"token": identity.issue_session_token(call.cloud, text(body, "userId"), pem, seconds)})
+    return call.reply({"token": users.issue_session_token(call.cloud, text(body, "userId"), pem, seconds)})
 
 
 def _row(operation: str, method: str, name: str, handler: Callable[[Call], Awaitable[web.StreamResponse]]) -> Route:

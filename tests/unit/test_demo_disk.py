@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from hypersdk_emulator import demo_disk
+from hypersdk_emulator.seeds import demo_disk
 
 MIB = 1 << 20
 

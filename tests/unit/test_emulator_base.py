@@ -13,7 +13,7 @@ from hypersdk_emulator.checksums import Hasher, combined_crc32c, composite
 from hypersdk_emulator.clock import Clock, iso
 from hypersdk_emulator.database import Database
 from hypersdk_emulator.errors import ServiceError
-from hypersdk_emulator.objectstorage import window
+from hypersdk_emulator.objectstorage.common import window
 from hypersdk_emulator.routes import ROUTES
 from hypersdk_emulator.routing import Router
 

@@ -7,10 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk_emulator.assumptions import AssumptionError, Assumptions
-from hypersdk_emulator.errors import ServiceError
-from hypersdk_emulator.seed import Reader
-from hypersdk_emulator.seednode import SeedError
-from hypersdk_emulator.state import (
+from hypersdk_emulator.compute.state import (
     ACTIONS,
     STABLE,
     InstanceState,
@@ -23,6 +20,9 @@ from hypersdk_emulator.state import (
     may_delete,
     may_export,
 )
+from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.seeds.node import SeedError
+from hypersdk_emulator.seeds.seed import Reader
 
 WHO = "ocid1.instance.oc1.iad.aaaa"
 LOCK = 1200.0

@@ -86,7 +86,7 @@ def command(output: str | None, disk_format: str) -> None:
 def _cloud(folder: pathlib.Path) -> Iterator[_Cloud]:
     click.echo("Building a small bootable disk and a private cloud around it ...", err=True)
     subprocess.run(
-        [sys.executable, "-m", "hypersdk_emulator.demo_seed", str(folder)], check=True, stdout=subprocess.PIPE
+        [sys.executable, "-m", "hypersdk_emulator.seeds.demo_seed", str(folder)], check=True, stdout=subprocess.PIPE
     )
     command = emulator_command("--port", "0", "--state", str(folder / "state"), "--seed", str(folder / "seed.json"))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

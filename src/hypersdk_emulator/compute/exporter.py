@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hypersdk_emulator import jobs, multipart, qemu, storage
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.compute import jobs, qemu
+from hypersdk_emulator.compute.places import NO_EXPORT_BUCKET, WRITE, Place, par_problem
+from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
+from hypersdk_emulator.compute.workrequests import ended
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
-from hypersdk_emulator.places import NO_EXPORT_BUCKET, WRITE, Place, par_problem
-from hypersdk_emulator.records import Image, Job, find_image, find_job
-from hypersdk_emulator.workrequests import ended
+from hypersdk_emulator.objectstorage import multipart, storage
 
 PART_BYTES = 10 << 20
 STATUS_SHARE = 0.9

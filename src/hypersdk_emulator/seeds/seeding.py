@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from hypersdk_emulator import buckets, exporter, identity, importer, storage
-from hypersdk_emulator import seed as seeds
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute import MB_PER_GB
-from hypersdk_emulator.records import Image, Instance, new_ocid, unfinished_jobs
-from hypersdk_emulator.seed import Reader, Seed
-from hypersdk_emulator.seednode import SeedError
-from hypersdk_emulator.state import ImageState, Timeline
+from hypersdk_emulator.compute import exporter, importer
+from hypersdk_emulator.compute.instances import MB_PER_GB
+from hypersdk_emulator.compute.records import Image, Instance, new_ocid, unfinished_jobs
+from hypersdk_emulator.compute.state import ImageState, Timeline
+from hypersdk_emulator.identity import users
+from hypersdk_emulator.objectstorage import buckets, storage
+from hypersdk_emulator.seeds import seed as seeds
+from hypersdk_emulator.seeds.node import SeedError
+from hypersdk_emulator.seeds.seed import Reader, Seed
 
 CHUNK = 1 << 20
 
@@ -38,7 +40,7 @@ async def apply(cloud: Cloud, seed: Seed) -> None:
 def _principals(cloud: Cloud, seed: Seed) -> None:
     with cloud.db.transaction():
         for compartment in seed.compartments:
-            identity.add_compartment(cloud, compartment.id, compartment.name, compartment.parent_id)
+            users.add_compartment(cloud, compartment.id, compartment.name, compartment.parent_id)
         for user in seed.users:
             doc = {
                 "federated": user.federated,
@@ -46,10 +48,10 @@ def _principals(cloud: Cloud, seed: Seed) -> None:
                 "deniedCompartments": user.denied_compartments,
                 "secretKeys": [{"accessKey": key.access_key, "secretKey": key.secret_key} for key in user.secret_keys],
             }
-            identity.add_user(cloud, user.id, user.name, doc)
+            users.add_user(cloud, user.id, user.name, doc)
             for key in user.api_keys:
                 try:
-                    identity.add_api_key(cloud, user.id, key.fingerprint, key.public_key_pem)
+                    users.add_api_key(cloud, user.id, key.fingerprint, key.public_key_pem)
                 except ValueError as error:
                     raise SeedError(f"users: {user.id}: publicKeyPem: {error}") from None
 

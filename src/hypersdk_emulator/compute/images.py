@@ -5,18 +5,14 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import exporter, importer
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
-from hypersdk_emulator.compute import LAUNCH_OPTIONS, MB_PER_GB, permitted_instance
-from hypersdk_emulator.database import invalidated_retry_token
-from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
-from hypersdk_emulator.fields import optional_text, tags, text
-from hypersdk_emulator.limits import check_image_limit
-from hypersdk_emulator.listing import arranged, page
-from hypersdk_emulator.places import export_place, import_place
-from hypersdk_emulator.qemu import EXPORT_FORMATS, IMPORT_FORMATS
-from hypersdk_emulator.records import (
+from hypersdk_emulator.compute import exporter, importer
+from hypersdk_emulator.compute.instances import LAUNCH_OPTIONS, MB_PER_GB, permitted_instance
+from hypersdk_emulator.compute.limits import check_image_limit
+from hypersdk_emulator.compute.places import export_place, import_place
+from hypersdk_emulator.compute.qemu import EXPORT_FORMATS, IMPORT_FORMATS
+from hypersdk_emulator.compute.records import (
     Image,
     Instance,
     Job,
@@ -27,8 +23,20 @@ from hypersdk_emulator.records import (
     new_ocid,
     transition_seconds,
 )
-from hypersdk_emulator.state import MAX_IMAGE_GB, ImageState, Timeline, Work, begin_image, may_delete, may_export
-from hypersdk_emulator.workrequests import accept, ended, job_headers, new_job
+from hypersdk_emulator.compute.state import (
+    MAX_IMAGE_GB,
+    ImageState,
+    Timeline,
+    Work,
+    begin_image,
+    may_delete,
+    may_export,
+)
+from hypersdk_emulator.compute.workrequests import accept, ended, job_headers, new_job
+from hypersdk_emulator.database import invalidated_retry_token
+from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
+from hypersdk_emulator.fields import optional_text, tags, text
+from hypersdk_emulator.listing import arranged, page
 
 LAUNCH_MODES = ("NATIVE", "EMULATED", "PARAVIRTUALIZED", "CUSTOM")
 PLATFORM_IMAGE_REFUSED = "A platform image cannot be changed, deleted or exported"

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hypersdk_emulator import storage
 from hypersdk_emulator.bodies import Received
 from hypersdk_emulator.call import Call, one_of
 from hypersdk_emulator.checksums import ALGORITHMS
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
+from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.storage import Bucket, Content, StoredObject
 from hypersdk_emulator.replies import Window
-from hypersdk_emulator.storage import Bucket, Content, StoredObject
 
 MAX_NAME_BYTES = 1024  # OCI documentation, "Object names"
 MAX_METADATA_BYTES = 4000  # OCI documentation: names and values of one object's metadata together

@@ -8,12 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import identity
 from hypersdk_emulator.call import Call, next_page, one_of
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
-from hypersdk_emulator.objectstorage import check_name, require_bucket, required_text
+from hypersdk_emulator.identity import users
+from hypersdk_emulator.objectstorage.common import check_name, require_bucket, required_text
 from hypersdk_emulator.signatures import Principal
 
 ACCESS = ("ObjectRead", "ObjectWrite", "ObjectReadWrite", "AnyObjectRead", "AnyObjectWrite", "AnyObjectReadWrite")
@@ -30,7 +30,7 @@ def authorize(call: Call) -> Principal:
     if row is None or call.cloud.clock.timestamp() >= row["expires"]:
         raise not_authorized_or_not_found()
     doc, wanted = json.loads(row["doc"]), call.params.get("object")
-    creator = identity.principal_of(call.cloud, doc["user"], "par")
+    creator = users.principal_of(call.cloud, doc["user"], "par")
     if creator is None or row["bucket"] != call.params["bucket"]:
         raise not_authorized_or_not_found()
     access = doc["accessType"]

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from hypersdk_emulator import storage
 from hypersdk_emulator.bodies import Received
 from hypersdk_emulator.call import Call, one_of
 from hypersdk_emulator.clock import http_date
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError
-from hypersdk_emulator.objectstorage import (
+from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.common import (
     TIERS,
     check_customer_key,
     check_if_match,
@@ -30,8 +30,8 @@ from hypersdk_emulator.objectstorage import (
     required_text,
     window,
 )
+from hypersdk_emulator.objectstorage.storage import Content, StoredObject
 from hypersdk_emulator.replies import BODY_EFFECTS, BodyReply, Window
-from hypersdk_emulator.storage import Content, StoredObject
 
 _OVERRIDES = {
     "httpResponseContentType": "content-type",

@@ -8,12 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import storage
 from hypersdk_emulator.call import Call, next_page
 from hypersdk_emulator.clock import http_date, iso
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
-from hypersdk_emulator.objectstorage import (
+from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.common import (
     bucket_not_found,
     check_if_match,
     check_name,
@@ -23,7 +23,7 @@ from hypersdk_emulator.objectstorage import (
     require_bucket,
     required_text,
 )
-from hypersdk_emulator.storage import Bucket, StoredObject
+from hypersdk_emulator.objectstorage.storage import Bucket, StoredObject
 
 MAX_BATCH = 1000  # OCI documentation of BatchDeleteObjects
 

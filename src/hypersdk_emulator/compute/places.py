@@ -10,7 +10,7 @@ from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.fields import text
-from hypersdk_emulator.objectstorage import check_name
+from hypersdk_emulator.objectstorage.common import check_name
 
 NO_EXPORT_BUCKET = "Invalid bucketName: Specified namespace or bucket to export image does not exist"
 """OCI's 400, also for federated users and principals (oci-cli issue 384, oci-python-sdk issue 438)."""

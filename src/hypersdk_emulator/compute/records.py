@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.compute.state import Timeline, Work, WorkStatus, image_state
 from hypersdk_emulator.database import Database, Row
 from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
-from hypersdk_emulator.state import Timeline, Work, WorkStatus, image_state
 
 OCID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 OCID_LENGTH = 60

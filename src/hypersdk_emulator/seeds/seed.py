@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hypersdk_emulator.assumptions import AssumptionError, Assumptions
-from hypersdk_emulator.seednode import Node, SeedError, is_number
-from hypersdk_emulator.state import InstanceState
+from hypersdk_emulator.compute.limits import IMAGE_LIMIT
+from hypersdk_emulator.compute.state import InstanceState
+from hypersdk_emulator.seeds.node import Node, SeedError, is_number
 
 DISK_FORMATS = {"raw": "raw", "qcow2": "qcow2"}
 STORAGE_TIERS = ("Standard", "Archive")
 VERSIONINGS = ("Disabled", "Enabled", "Suspended")
 MAX_RETENTION_DAYS = 36_500
-IMAGE_LIMIT = "custom-image-count"
 BUCKET_NAME = re.compile(r"[A-Za-z0-9._-]{1,256}")
 
 

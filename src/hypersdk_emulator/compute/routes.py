@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypersdk_emulator import compute, images, workrequests
+from hypersdk_emulator.compute import images, instances, workrequests
 from hypersdk_emulator.routing import Route
 
 
@@ -15,14 +15,14 @@ def _work(operation: str, pattern: str, handler: Any) -> Route:
 
 
 COMPUTE = (
-    _row("ListInstances", "GET", "instances", compute.list_instances),
-    _row("GetInstance", "GET", "instances/{instanceId}", compute.get_instance),
-    _row("UpdateInstance", "PUT", "instances/{instanceId}", compute.update_instance),
-    _row("InstanceAction", "POST", "instances/{instanceId}", compute.instance_action),
-    _row("ListBootVolumeAttachments", "GET", "bootVolumeAttachments", compute.list_boot_volume_attachments),
-    _row("ListVolumeAttachments", "GET", "volumeAttachments", compute.list_volume_attachments),
-    _row("GetBootVolume", "GET", "bootVolumes/{bootVolumeId}", compute.get_boot_volume),
-    _row("GetVolume", "GET", "volumes/{volumeId}", compute.get_volume),
+    _row("ListInstances", "GET", "instances", instances.list_instances),
+    _row("GetInstance", "GET", "instances/{instanceId}", instances.get_instance),
+    _row("UpdateInstance", "PUT", "instances/{instanceId}", instances.update_instance),
+    _row("InstanceAction", "POST", "instances/{instanceId}", instances.instance_action),
+    _row("ListBootVolumeAttachments", "GET", "bootVolumeAttachments", instances.list_boot_volume_attachments),
+    _row("ListVolumeAttachments", "GET", "volumeAttachments", instances.list_volume_attachments),
+    _row("GetBootVolume", "GET", "bootVolumes/{bootVolumeId}", instances.get_boot_volume),
+    _row("GetVolume", "GET", "volumes/{volumeId}", instances.get_volume),
     _row("ListImages", "GET", "images", images.list_images),
     _row("CreateImage", "POST", "images", images.create_image),
     _row("GetImage", "GET", "images/{imageId}", images.get_image),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypersdk_emulator import bucketrules, buckets, copies, multipart, objectlists, objects, pars
+from hypersdk_emulator.objectstorage import bucketrules, buckets, copies, multipart, objectlists, objects, pars
 from hypersdk_emulator.routing import Route
 
 _SERVICE = "objectstorage"

@@ -1,4 +1,4 @@
-"""A small cloud to rehearse on: `python -m hypersdk_emulator.demo_seed DIR` fills DIR with key, config, disk, seed."""
+"""A small cloud to rehearse on: `python -m hypersdk_emulator.seeds.demo_seed DIR` fills DIR with all it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from hypersdk_emulator.demo_disk import build_demo_disk
+from hypersdk_emulator.seeds.demo_disk import build_demo_disk
 
 # Fixed identifiers: a rehearsal cloud is private to its directory, and docs can name them.
 TENANCY = "ocid1.tenancy.oc1..rehearsaltenancy"
@@ -108,5 +108,5 @@ def _seed(disk: pathlib.Path, public_pem: str, fingerprint: str) -> dict[str, ob
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:  # noqa: PLR2004 - the program and its one argument
-        sys.exit("usage: python -m hypersdk_emulator.demo_seed DIR")
+        sys.exit("usage: python -m hypersdk_emulator.seeds.demo_seed DIR")
     sys.stdout.write(f"{write_demo(pathlib.Path(sys.argv[1]))}\n")

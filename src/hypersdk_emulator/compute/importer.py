@@ -5,13 +5,13 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from hypersdk_emulator import jobs, qemu
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.compute import jobs, qemu
+from hypersdk_emulator.compute.places import NO_IMPORT_OBJECT, Place, latest_body
+from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
+from hypersdk_emulator.compute.state import MAX_IMAGE_GB, ImageState, Timeline
+from hypersdk_emulator.compute.workrequests import ended
 from hypersdk_emulator.errors import invalid_parameter
-from hypersdk_emulator.places import NO_IMPORT_OBJECT, Place, latest_body
-from hypersdk_emulator.records import Image, Job, find_image, find_job
-from hypersdk_emulator.state import MAX_IMAGE_GB, ImageState, Timeline
-from hypersdk_emulator.workrequests import ended
 
 CHUNK = 1 << 20
 TAR_DISK_SUFFIX = ".qcow2"

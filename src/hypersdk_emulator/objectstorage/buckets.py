@@ -7,13 +7,14 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import identity, storage
 from hypersdk_emulator.call import Call, next_page, one_of
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
-from hypersdk_emulator.objectstorage import check_if_match, check_namespace, require_bucket, required_text
-from hypersdk_emulator.storage import Bucket
+from hypersdk_emulator.identity import users
+from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.common import check_if_match, check_namespace, require_bucket, required_text
+from hypersdk_emulator.objectstorage.storage import Bucket
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,256}")
 ACCESS = ("NoPublicAccess", "ObjectRead", "ObjectReadWithoutList")
@@ -112,7 +113,7 @@ async def create_bucket(call: Call) -> web.StreamResponse:
     check_namespace(call)
     body = await call.json()
     compartment = required_text(body, "compartmentId")
-    if not identity.is_compartment(call.cloud, compartment):
+    if not users.is_compartment(call.cloud, compartment):
         raise not_authorized_or_not_found()
     call.permit(compartment)
     settings = {name: body.get(name) for name in (*_CHANGEABLE, "storageTier", "versioning", "autoTiering")}
@@ -150,7 +151,7 @@ async def update_bucket(call: Call) -> web.StreamResponse:
         if "autoTiering" in body:
             doc["autoTiering"] = body["autoTiering"]
         compartment = body.get("compartmentId", bucket.compartment)
-        if not identity.is_compartment(call.cloud, compartment):
+        if not users.is_compartment(call.cloud, compartment):
             raise not_authorized_or_not_found()
         bucket = storage.save_bucket(call.cloud, replace(bucket, doc=doc, compartment=compartment))
     return call.reply(bucket_json(call.cloud, bucket), headers={"etag": bucket.etag})
@@ -160,7 +161,7 @@ async def list_buckets(call: Call) -> web.StreamResponse:
     """ListBuckets of one compartment, by name."""
     check_namespace(call)
     compartment = call.required("compartmentId")
-    if not identity.is_compartment(call.cloud, compartment):
+    if not users.is_compartment(call.cloud, compartment):
         raise not_authorized_or_not_found()
     call.permit(compartment)
     after = call.page_token()

@@ -11,8 +11,8 @@ from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
-from hypersdk_emulator.objectstorage import require_bucket
-from hypersdk_emulator.storage import StoredObject, object_of
+from hypersdk_emulator.objectstorage.common import require_bucket
+from hypersdk_emulator.objectstorage.storage import StoredObject, object_of
 
 FIELDS = ("name", "size", "etag", "md5", "timecreated", "timemodified", "storagetier", "archivalstate")
 _AFTER_ALL = "\U0010ffff\U0010ffff"  # after every name with the same beginning, in the order of UTF-8 bytes

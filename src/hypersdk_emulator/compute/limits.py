@@ -6,12 +6,12 @@ from aiohttp import web
 
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.compute.records import images_in
+from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
-from hypersdk_emulator.identity import is_compartment
-from hypersdk_emulator.records import images_in
-from hypersdk_emulator.seed import IMAGE_LIMIT
-from hypersdk_emulator.state import ImageState
+from hypersdk_emulator.identity.users import is_compartment
 
+IMAGE_LIMIT = "custom-image-count"
 DEFAULTS: Mapping[str, int] = {IMAGE_LIMIT: 100}
 """100 custom images per region with universal credits (docs.oracle.com, "Service Limits", Compute)."""
 

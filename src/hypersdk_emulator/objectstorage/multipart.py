@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import storage
 from hypersdk_emulator.bodies import Received
 from hypersdk_emulator.call import Call, next_page, one_of
 from hypersdk_emulator.checksums import ALGORITHMS, combined_crc32c, composite
@@ -17,7 +16,8 @@ from hypersdk_emulator.clock import http_date, iso
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
-from hypersdk_emulator.objectstorage import (
+from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.common import (
     CONTENT_HEADERS,
     check_customer_key,
     check_name,
@@ -31,7 +31,7 @@ from hypersdk_emulator.objectstorage import (
     receive,
     require_bucket,
 )
-from hypersdk_emulator.storage import Bucket, Content, StoredObject
+from hypersdk_emulator.objectstorage.storage import Bucket, Content, StoredObject
 
 MAX_PARTS = 10_000  # OCI documentation, limits of Object Storage
 _CAMEL = {name: "".join(w.title() if n else w for n, w in enumerate(name.split("-"))) for name in CONTENT_HEADERS}

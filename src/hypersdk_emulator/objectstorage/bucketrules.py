@@ -7,12 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator import storage
 from hypersdk_emulator.call import Call, one_of
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
-from hypersdk_emulator.objectstorage import check_if_match, require_bucket, required_text
-from hypersdk_emulator.storage import Bucket
+from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.common import check_if_match, require_bucket, required_text
+from hypersdk_emulator.objectstorage.storage import Bucket
 
 MAX_LIFECYCLE_RULES = 1000  # OCI documentation, "Object Lifecycle Management"
 _ACTIONS = ("ARCHIVE", "INFREQUENT_ACCESS", "DELETE", "ABORT")

@@ -1,0 +1,1 @@
+"""Compute: instances, images, exports, imports and their work requests."""

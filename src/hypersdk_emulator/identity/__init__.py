@@ -1,0 +1,1 @@
+"""Who calls: users, keys, tokens, signatures."""
