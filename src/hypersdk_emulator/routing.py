@@ -27,6 +27,7 @@ class Route:
             `control` = the emulator's own calls.
         body_signed: The signature covers the body (all but PutObject and UploadPart, on methods with a body).
         header: Taken only if the request has this header with the value `true`.
+        differs: What the emulator does not do as OCI does; empty = nothing known. The support table in the docs says it.
     """
 
     operation: str
@@ -37,6 +38,7 @@ class Route:
     auth: str = "signed"
     body_signed: bool = True
     header: str = ""
+    differs: str = ""
 
 
 class Router:
