@@ -63,4 +63,13 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS job_images ON jobs (image);
 """
 
-ALL = (BASE, IDENTITY, STORAGE, COMPUTE)
+# Resources without a column of their own: capability schemas, console histories, networks.
+RESOURCES = """
+CREATE TABLE IF NOT EXISTS resources (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, compartment TEXT, name TEXT NOT NULL, created REAL NOT NULL,
+    timeline TEXT NOT NULL, parent TEXT NOT NULL, version INTEGER NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS resource_places ON resources (kind, compartment);
+CREATE INDEX IF NOT EXISTS resource_parents ON resources (parent);
+"""
+
+ALL = (BASE, RESOURCES, IDENTITY, STORAGE, COMPUTE)

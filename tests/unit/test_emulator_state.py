@@ -11,7 +11,6 @@ from hypersdk_emulator.compute.state import (
     ACTIONS,
     STABLE,
     InstanceState,
-    Timeline,
     Work,
     WorkStatus,
     act,
@@ -23,6 +22,7 @@ from hypersdk_emulator.compute.state import (
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.seeds.node import SeedError
 from hypersdk_emulator.seeds.seed import Reader
+from hypersdk_emulator.timeline import Timeline
 
 WHO = "ocid1.instance.oc1.iad.aaaa"
 LOCK = 1200.0

@@ -16,17 +16,13 @@ from hypersdk_emulator.compute.records import (
     Image,
     Instance,
     Job,
-    check_if_match,
     find_image,
     find_job,
     images_in,
-    new_ocid,
-    transition_seconds,
 )
 from hypersdk_emulator.compute.state import (
     MAX_IMAGE_GB,
     ImageState,
-    Timeline,
     Work,
     begin_image,
     may_delete,
@@ -37,6 +33,8 @@ from hypersdk_emulator.database import invalidated_retry_token
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
 from hypersdk_emulator.fields import optional_text, tags, text
 from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.resources import check_if_match, new_ocid, transition_seconds
+from hypersdk_emulator.timeline import Timeline
 
 LAUNCH_MODES = ("NATIVE", "EMULATED", "PARAVIRTUALIZED", "CUSTOM")
 PLATFORM_IMAGE_REFUSED = "A platform image cannot be changed, deleted or exported"

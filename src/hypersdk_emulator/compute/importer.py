@@ -9,9 +9,10 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute import jobs, qemu
 from hypersdk_emulator.compute.places import NO_IMPORT_OBJECT, Place, latest_body
 from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
-from hypersdk_emulator.compute.state import MAX_IMAGE_GB, ImageState, Timeline
+from hypersdk_emulator.compute.state import MAX_IMAGE_GB, ImageState
 from hypersdk_emulator.compute.workrequests import ended
 from hypersdk_emulator.errors import invalid_parameter
+from hypersdk_emulator.timeline import Timeline
 
 CHUNK = 1 << 20
 TAR_DISK_SUFFIX = ".qcow2"

@@ -8,17 +8,12 @@ from aiohttp import web
 
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
-from hypersdk_emulator.compute.records import (
-    Instance,
-    check_if_match,
-    find_instance,
-    instances_in,
-    transition_seconds,
-)
+from hypersdk_emulator.compute.records import Instance, find_instance, instances_in
 from hypersdk_emulator.compute.state import act
 from hypersdk_emulator.errors import not_authorized_or_not_found
 from hypersdk_emulator.fields import optional_text, tags
 from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.resources import check_if_match, transition_seconds
 
 LAUNCH_OPTIONS = {
     "bootVolumeType": "PARAVIRTUALIZED",

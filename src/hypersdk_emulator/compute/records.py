@@ -1,40 +1,15 @@
-"""Instances, images and jobs as rows of the database: loading, saving, etags, OCIDs. No rules and no wire format."""
+"""Instances, images and jobs as rows of the database: loading and saving. No rules and no wire format."""
 
-import hashlib
 import json
-import secrets
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute.state import Timeline, Work, WorkStatus, image_state
+from hypersdk_emulator.compute.state import Work, WorkStatus, image_state
 from hypersdk_emulator.database import Database, Row
-from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
-
-OCID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-OCID_LENGTH = 60
-REGION_KEYS = {"us-ashburn-1": "iad", "us-phoenix-1": "phx", "eu-frankfurt-1": "fra", "uk-london-1": "lhr"}
-"""Old regions have a three-letter key in their OCIDs; new ones their whole name."""
-
-
-def new_ocid(cloud: Cloud, kind: str) -> str:
-    """A fresh OCID of a regional resource."""
-    region = REGION_KEYS.get(cloud.settings.region, cloud.settings.region)
-    unique = "".join(secrets.choice(OCID_ALPHABET) for _ in range(OCID_LENGTH))
-    return f"ocid1.{kind}.oc1.{region}.{unique}"
-
-
-def transition_seconds(cloud: Cloud, operation: str) -> float:
-    """How long one transient state of an operation lasts, in virtual seconds, by the seed's `timing`."""
-    timing = cloud.settings.timing
-    return float(timing.get("transitionSeconds", 0.4)) * float(timing.get("paceOf", {}).get(operation, 1.0))
-
-
-def etag(*values: object) -> str:
-    """An opaque etag that changes with any of the values."""
-    return str(uuid.UUID(bytes=hashlib.sha256(repr(values).encode()).digest()[:16]))
+from hypersdk_emulator.errors import not_authorized_or_not_found
+from hypersdk_emulator.resources import etag
+from hypersdk_emulator.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -190,12 +165,6 @@ def jobs_in(db: Database, compartment: str) -> list[Job]:
 def unfinished_jobs(db: Database) -> list[Job]:
     """Jobs whose work is still to be done."""
     return [_job(row) for row in db.all("SELECT * FROM jobs WHERE finished IS NULL ORDER BY accepted")]
-
-
-def check_if_match(if_match: str | None, current: str) -> None:
-    """OCI's 412 of the core services if the caller's `if-match` is not the current etag."""
-    if if_match is not None and if_match.strip('"') not in (current, "*"):
-        raise ServiceError(412, "NoEtagMatch", "The provided etag does not match the current etag of the resource")
 
 
 _EXPORTING = (

@@ -1,17 +1,15 @@
 """The state machines of instances, images and work requests. Pure: every function takes the time as an argument.
 
-A resource is stored with a `Timeline`: the transient states with the moment each ends, and the state that follows.
-Reading it at a given time tells the state, so no timer is needed and a restart changes nothing. Sources: the `oci`
-SDK's models for the names; the legal sets are this emulator's rule, as OCI documents none. Times are seconds since
-the epoch on the virtual clock.
+Sources: the `oci` SDK's models for the names; the legal sets are this emulator's rule, as OCI documents none. Times
+are seconds since the epoch on the virtual clock.
 """
 
-import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
 
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
+from hypersdk_emulator.timeline import Timeline
 
 WORK_REQUEST_KEPT_SECONDS = 12 * 3600.0
 """OCI keeps a finished work request for 12 hours (documentation, 'Work requests')."""
@@ -74,38 +72,6 @@ ACTIONS: dict[str, tuple[InstanceState, tuple[InstanceState, ...], InstanceState
     "SENDDIAGNOSTICINTERRUPT": (InstanceState.RUNNING, (), InstanceState.RUNNING),
 }
 """Action -> the one state it is legal from, the states it passes, the state it ends in."""
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Transient states with the time at which each ends, then the state that stays."""
-
-    steps: tuple[tuple[str, float], ...]
-    final: str
-
-    @classmethod
-    def resting(cls, state: str) -> Self:
-        """A resource that is in this state and stays there."""
-        return cls((), state)
-
-    @classmethod
-    def through(cls, states: tuple[str, ...], final: str, *, start: float, seconds: float) -> Self:
-        """Pass through states, each lasting `seconds`, beginning at `start`."""
-        return cls(tuple((state, start + seconds * (n + 1)) for n, state in enumerate(states)), final)
-
-    def at(self, now: float) -> str:
-        """The state at a time."""
-        return next((state for state, until in self.steps if now < until), self.final)
-
-    def dump(self) -> str:
-        """As one JSON text for a database column."""
-        return json.dumps([self.steps, self.final])
-
-    @classmethod
-    def load(cls, text: str) -> Self:
-        """What `dump` wrote."""
-        steps, final = json.loads(text)
-        return cls(tuple((str(state), float(until)) for state, until in steps), str(final))
 
 
 def act(instance_id: str, timeline: Timeline, action: str, *, now: float, seconds: float) -> Timeline:

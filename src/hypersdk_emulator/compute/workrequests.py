@@ -8,10 +8,11 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute.records import Image, Job, find_job, jobs_in, new_ocid
+from hypersdk_emulator.compute.records import Image, Job, find_job, jobs_in
 from hypersdk_emulator.compute.state import Work, WorkStatus
 from hypersdk_emulator.errors import not_authorized_or_not_found
 from hypersdk_emulator.listing import page
+from hypersdk_emulator.resources import new_ocid
 
 POLL_SECONDS = "5"
 """`retry-after` of OCI's work request replies."""

@@ -8,13 +8,15 @@ from typing import Any
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute import exporter, importer
 from hypersdk_emulator.compute.instances import MB_PER_GB
-from hypersdk_emulator.compute.records import Image, Instance, new_ocid, unfinished_jobs
-from hypersdk_emulator.compute.state import ImageState, Timeline
+from hypersdk_emulator.compute.records import Image, Instance, unfinished_jobs
+from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.identity import users
 from hypersdk_emulator.objectstorage import buckets, storage
+from hypersdk_emulator.resources import new_ocid
 from hypersdk_emulator.seeds import seed as seeds
 from hypersdk_emulator.seeds.node import SeedError
 from hypersdk_emulator.seeds.seed import Reader, Seed
+from hypersdk_emulator.timeline import Timeline
 
 CHUNK = 1 << 20
 
