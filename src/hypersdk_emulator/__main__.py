@@ -6,6 +6,7 @@ When it is ready it prints one JSON line: `{"endpoint", "token", "ca", "state"}`
 import argparse
 import asyncio
 import json
+import math
 import shutil
 import signal
 import ssl
@@ -34,9 +35,18 @@ def parser() -> argparse.ArgumentParser:
     add("--seed-root", type=Path, help="files named in a seed sent over HTTP must lie below this directory")
     add("--tls", action="store_true", help="serve https with a certificate of a private CA made at the start")
     add("--assume", action="append", default=[], metavar="NAME=VALUE", help="what nobody knows about OCI; repeatable")
-    add("--pace", type=float, default=1.0, help="virtual seconds per real second (default: 1)")
+    add("--pace", type=pace, metavar="P", help="transitions take P times OCI's time (0: none); default: the seed's")
+    add("--random-seed", metavar="TEXT", help="the same ids, etags, tokens and chances in every run")
     add("--body-timeout", type=float, default=60.0, metavar="SECONDS", help="wait for a request body (default: 60)")
     return parser
+
+
+def pace(text: str) -> float:
+    """A finite number from 0."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError(text)
+    return number
 
 
 async def serve(arguments: argparse.Namespace, state: Path, seed: Seed | None) -> None:
@@ -47,6 +57,7 @@ async def serve(arguments: argparse.Namespace, state: Path, seed: Seed | None) -
         body_timeout=arguments.body_timeout,
         pace=arguments.pace,
         assume=tuple(arguments.assume),
+        random_seed=arguments.random_seed,
     )
     cloud = Cloud(options, OPERATIONS)
     if seed:

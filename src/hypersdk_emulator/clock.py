@@ -8,29 +8,27 @@ from hypersdk_emulator.database import Database
 
 
 class Clock:
-    """Real time plus what was advanced, at an adjustable pace; it survives a restart and never goes back.
+    """Real time plus what was advanced; it survives a restart and, once something happened, never goes back.
 
     Args:
         database: Where the clock's base is kept.
-        pace: Virtual seconds per real second.
         wall: Source of real time, seconds since the epoch.
     """
 
-    def __init__(self, database: Database, pace: float = 1.0, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, wall: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall = wall
-        self._pace = pace
         stored = database.setting("clock")
         self._base_real = wall()
         self._base_virtual = self._base_real
         if isinstance(stored, dict):
-            passed = max(0.0, self._base_real - float(stored["real"])) * float(stored["pace"])
+            passed = max(0.0, self._base_real - float(stored["real"]))
             self._base_virtual = float(stored["virtual"]) + passed
         self._store()
 
     def timestamp(self) -> float:
         """Virtual now, in seconds since the epoch."""
-        return self._base_virtual + (self._wall() - self._base_real) * self._pace
+        return self._base_virtual + (self._wall() - self._base_real)
 
     def now(self) -> datetime:
         """Virtual now, in UTC."""
@@ -44,14 +42,32 @@ class Clock:
         """Jump forward by this many virtual seconds."""
         if seconds < 0:
             raise ValueError("the clock never goes back")
-        self._base_virtual = self.timestamp() + seconds
+        self._set(self.timestamp() + seconds)
+
+    def start_at(self, moment: float, *, empty: bool) -> None:
+        """Show this time now, as a seed says it; said again (after a restart) it does nothing.
+
+        Args:
+            moment: Virtual seconds since the epoch.
+            empty: Nothing exists yet, so that the clock may start in the past.
+
+        Raises:
+            ValueError: The clock would have to go back.
+        """
+        if self._database.setting("clock-start") == moment:
+            return
+        if moment < self.timestamp() and not empty:
+            raise ValueError(f"the clock shows {iso(self.timestamp())} already and never goes back")
+        self._set(moment)
+        self._database.set_setting("clock-start", moment)
+
+    def _set(self, virtual: float) -> None:
+        self._base_virtual = virtual
         self._base_real = self._wall()
         self._store()
 
     def _store(self) -> None:
-        self._database.set_setting(
-            "clock", {"real": self._base_real, "virtual": self._base_virtual, "pace": self._pace}
-        )
+        self._database.set_setting("clock", {"real": self._base_real, "virtual": self._base_virtual})
 
 
 def iso(timestamp: float) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import secrets
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from hypersdk_emulator.bodies import BodyStore
 from hypersdk_emulator.clock import Clock
 from hypersdk_emulator.database import Database
 from hypersdk_emulator.faults import Fault, FaultBook
+from hypersdk_emulator.randomness import Randomness
 from hypersdk_emulator.signatures import TokenIssuer
 
 LOG_ENTRIES = 100_000  # the request log keeps the newest ones
@@ -21,13 +21,23 @@ LOG_ENTRIES = 100_000  # the request log keeps the newest ones
 
 @dataclass(frozen=True)
 class Options:
-    """How the emulator was started; times in seconds of real time."""
+    """How the emulator was started.
+
+    Args:
+        state: Directory of its data.
+        seed_root: Where files named in a seed sent over HTTP must lie.
+        body_timeout: Wait for a request body, in seconds of real time.
+        pace: Length of transitions as a share of OCI's (see `durations`); None: as the seed says.
+        assume: Assumptions as `NAME=VALUE`.
+        random_seed: Makes ids, etags, tokens and chances the same in every run; None: they differ.
+    """
 
     state: Path
     seed_root: Path | None = None
     body_timeout: float = 60.0
-    pace: float = 1.0
+    pace: float | None = None
     assume: tuple[str, ...] = ()
+    random_seed: str | None = None
 
 
 @dataclass
@@ -106,7 +116,8 @@ class Cloud:
         self.options = options
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.db = Database(options.state / "cloud.sqlite")
-        self.clock = Clock(self.db, options.pace)
+        self.clock = Clock(self.db)
+        self.random = Randomness(self._run_seed())
         self.bodies = BodyStore(options.state / "bodies")
         self.bodies.sweep(
             {row["file"] for row in self.db.all("SELECT file FROM segments UNION SELECT file FROM parts")}
@@ -117,7 +128,7 @@ class Cloud:
         self.assumptions = Assumptions()
         self.assume({})
         self.settings = Settings(**(self.db.setting("cloud") or {}))
-        self.token = self._kept_secret("control-token", secrets.token_urlsafe(24))
+        self.token = self._kept_secret("control-token", self.random.hex("control-token", 24))
         self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
         self.network_away: Callable[[Callable[[], bool]], Coroutine[Any, Any, None]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -161,6 +172,12 @@ class Cloud:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.bodies.close()
         self.db.close()
+
+    def _run_seed(self) -> str | None:
+        """The seed of this run: one that goes on with an earlier run's state must not hand out its ids again."""
+        run = int(self.db.setting("runs") or 0) + 1
+        self.db.set_setting("runs", run)
+        return None if self.options.random_seed is None else f"{self.options.random_seed}/{run}"
 
     def _kept_secret(self, name: str, value: str | None) -> str:
         stored = self.db.setting(name)

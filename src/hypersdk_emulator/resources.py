@@ -5,7 +5,6 @@ A plain resource is one whose rules need no column of their own; its `doc` holds
 
 import hashlib
 import json
-import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import Any
 
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Database, Row
+from hypersdk_emulator.durations import duration
 from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
 from hypersdk_emulator.timeline import Timeline
 
@@ -25,14 +25,12 @@ REGION_KEYS = {"us-ashburn-1": "iad", "us-phoenix-1": "phx", "eu-frankfurt-1": "
 def new_ocid(cloud: Cloud, kind: str) -> str:
     """A fresh OCID of a regional resource."""
     region = REGION_KEYS.get(cloud.settings.region, cloud.settings.region)
-    unique = "".join(secrets.choice(OCID_ALPHABET) for _ in range(OCID_LENGTH))
-    return f"ocid1.{kind}.oc1.{region}.{unique}"
+    return f"ocid1.{kind}.oc1.{region}.{cloud.random.text(f'ocid {kind}', OCID_ALPHABET, OCID_LENGTH)}"
 
 
-def transition_seconds(cloud: Cloud, operation: str) -> float:
-    """How long one transient state of an operation lasts, in virtual seconds, by the seed's `timing`."""
-    timing = cloud.settings.timing
-    return float(timing.get("transitionSeconds", 0.4)) * float(timing.get("paceOf", {}).get(operation, 1.0))
+def transition_seconds(cloud: Cloud, operation: str, size_in_gbs: float | None = None) -> float:
+    """How long one transient state of an operation lasts, in virtual seconds; see `durations.duration`."""
+    return duration(operation, size_in_gbs, timing=cloud.settings.timing, pace=cloud.options.pace)
 
 
 def etag(*values: object) -> str:

@@ -220,7 +220,7 @@ def _of_instance(call: Call, body: Mapping[str, Any], now: float) -> tuple[Image
     base = find_image(cloud.db, instance.doc["imageId"])
     if not (instance.doc["createImageAllowed"] and base.doc["createImageAllowed"]):
         raise ServiceError(409, "NotAllowed", f"createImageAllowed is false for the instance {instance.id}")
-    seconds = transition_seconds(cloud, call.operation)
+    seconds = transition_seconds(cloud, call.operation, instance.doc["bootVolume"]["sizeInGBs"])
     lock = cloud.assumptions.lock_minutes * SECONDS_PER_MINUTE
     timeline = begin_image(
         instance.id, instance.timeline, now=now, seconds=seconds, last_image=instance.last_image, lock_seconds=lock
@@ -312,5 +312,7 @@ def _export_job(call: Call, body: Mapping[str, Any], image: Image, now: float) -
         "format": wanted,
         "effect": _effect(call),
     }
-    work = Work.lasting(now, transition_seconds(call.cloud, call.operation))
+    size = image.doc["sizeInMBs"]
+    seconds = transition_seconds(call.cloud, call.operation, None if size is None else size / MB_PER_GB)
+    work = Work.lasting(now, seconds)
     return new_job(call.cloud, "ExportImage", image, work, doc)

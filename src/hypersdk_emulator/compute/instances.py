@@ -112,7 +112,7 @@ async def instance_action(call: Call) -> web.StreamResponse:
         instance = permitted_instance(call, call.params["instanceId"])
         if cloud.db.recall(scope, token, digest, now) is None:
             check_if_match(call.header("if-match"), instance.etag(now))
-            seconds = transition_seconds(cloud, call.operation)
+            seconds = transition_seconds(cloud, f"{call.operation}/{action}")
             timeline = act(instance.id, instance.timeline, action, now=now, seconds=seconds)
             instance = instance.changed(timeline=timeline)
             instance.save(cloud.db)

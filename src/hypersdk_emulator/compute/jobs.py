@@ -45,4 +45,4 @@ async def _guarded(cloud: Cloud, job: Job, run: Run, fail: Fail) -> None:
 async def until(cloud: Cloud, moment: float) -> None:
     """Wait until the virtual clock shows a time."""
     while (left := moment - cloud.clock.timestamp()) > 0:  # noqa: ASYNC110 - the clock may jump; nobody signals that
-        await asyncio.sleep(min(MAX_WAIT, max(0.001, left / cloud.options.pace)))
+        await asyncio.sleep(min(MAX_WAIT, max(0.001, left)))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -79,6 +80,11 @@ class Node:
         """A list of texts; empty if absent."""
         return tuple(self.take(key, lambda v: isinstance(v, list) and all(isinstance(t, str) for t in v), "texts", []))
 
+    def maybe_time(self, key: str) -> float | None:
+        """A moment in UTC, in seconds since the epoch, or None."""
+        value = self.take(key, lambda v: _moment(v) is not None, "a time such as 2026-01-01T00:00:00Z", None)
+        return None if value is None else _moment(value)
+
     def child(self, key: str) -> "Node":
         """A JSON object that must be there."""
         return Node(self.take(key, lambda v: isinstance(v, dict), "an object"), self.at(key))
@@ -98,6 +104,13 @@ class Node:
         """Refuse keys that nobody asked for: they are typing mistakes."""
         for key in self._left:
             raise SeedError(f"{self.at(key)}: no such key in a seed")
+
+
+def _moment(value: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(value.removesuffix("Z") + "+00:00").timestamp() if value.endswith("Z") else None
+    except (AttributeError, ValueError):
+        return None
 
 
 def _is_ocid(value: Any) -> bool:

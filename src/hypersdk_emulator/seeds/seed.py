@@ -142,7 +142,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long transient states last in real seconds; `pace_of` multiplies it for single operations (SDK names)."""
+    """How long transient states last, in virtual seconds, and factors for single operations (see `durations`)."""
 
     transition_seconds: float
     pace_of: Mapping[str, float] = field(default_factory=dict)
@@ -162,6 +162,7 @@ class Seed:
     images: tuple[Image, ...]
     instances: tuple[Instance, ...]
     timing: Timing | None
+    clock: float | None
     limits: Mapping[str, int]
     assume: Mapping[str, Any]
 
@@ -195,6 +196,7 @@ class Reader:
             images=node.each("images", self._image),
             instances=node.each("instances", self._instance),
             timing=_timing(node) if "timing" in value else None,
+            clock=node.maybe_time("clock"),
             limits=_limits(node.child("limits")) if "limits" in value else {},
             assume=node.mapping("assume"),
         )

@@ -25,8 +25,10 @@ async def apply(cloud: Cloud, seed: Seed) -> None:
     """Add everything in the seed to the cloud; a resource that exists already stays as it is.
 
     Raises:
-        SeedError: an object is for a bucket that neither the seed nor the cloud has, or a key is no RSA key.
+        SeedError: an object is for a bucket that neither the seed nor the cloud has, a key is no RSA key, or the clock
+            would go back.
     """
+    _clock(cloud, seed)
     _settings(cloud, seed)
     _principals(cloud, seed)
     _buckets(cloud, seed)
@@ -163,6 +165,15 @@ async def resume(cloud: Cloud) -> None:
     """Go on with the imports and exports that were running when the emulator ended."""
     for job in unfinished_jobs(cloud.db):
         (importer if job.operation == "ImportImage" else exporter).start(cloud, job)
+
+
+def _clock(cloud: Cloud, seed: Seed) -> None:
+    if seed.clock is None:
+        return
+    try:
+        cloud.clock.start_at(seed.clock, empty=cloud.db.one("SELECT 1 FROM users") is None)
+    except ValueError as error:
+        raise SeedError(f"clock: {error}") from None
 
 
 def _settings(cloud: Cloud, seed: Seed) -> None:
