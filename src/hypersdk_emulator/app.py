@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import secrets
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -65,7 +64,7 @@ async def _finish_headers(request: web.Request, response: web.StreamResponse) ->
 async def _serve(request: web.Request) -> web.StreamResponse:
     cloud = request.app[CLOUD]
     path = request.raw_path.partition("?")[0]
-    replies = request["replies"] = _reply_ids(request.headers)
+    replies = request["replies"] = _reply_ids(cloud, request.headers)
     entry = cloud.log.begin(
         {
             "at": cloud.clock.wall(),
@@ -176,10 +175,10 @@ async def _checked_signer(call: Call) -> Principal:
     return principal
 
 
-def _reply_ids(headers: Mapping[str, str]) -> dict[str, str]:
+def _reply_ids(cloud: Cloud, headers: Mapping[str, str]) -> dict[str, str]:
     """The ids that every reply carries: the client's own first, as OCI's `client/stack/individual`."""
-    parts = [headers.get("opc-request-id", "").partition("/")[0] or secrets.token_hex(16).upper()]
-    parts += [secrets.token_hex(16).upper() for _ in range(2)]
+    parts = [headers.get("opc-request-id", "").partition("/")[0] or cloud.random.hex("request id").upper()]
+    parts += [cloud.random.hex("request id").upper() for _ in range(2)]
     replies = {"opc-request-id": "/".join(parts)}
     if client := headers.get("opc-client-request-id"):
         replies["opc-client-request-id"] = client

@@ -3,6 +3,7 @@
 Each purpose has a stream of its own, so that one more request (a poll, say) changes its own id and nothing else.
 """
 
+import base64
 import random
 import uuid
 
@@ -29,6 +30,10 @@ class Randomness:
     def hex(self, purpose: str, size: int = 16) -> str:
         """This many bytes as hexadecimal digits."""
         return self.stream(purpose).randbytes(size).hex()
+
+    def urlsafe(self, purpose: str, size: int) -> str:
+        """This many bytes in the letters of URLs."""
+        return base64.urlsafe_b64encode(self.stream(purpose).randbytes(size)).rstrip(b"=").decode()
 
     def uuid(self, purpose: str) -> str:
         """A UUID of version 4."""

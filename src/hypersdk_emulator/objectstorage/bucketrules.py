@@ -1,6 +1,5 @@
 """A bucket's lifecycle policy and retention rules: kept, shown, and (retention) obeyed by writes."""
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -55,7 +54,7 @@ async def put_policy(call: Call) -> web.StreamResponse:
         one_of("action", required_text(item, "action"), _ACTIONS, "")
         one_of("timeUnit", required_text(item, "timeUnit"), _UNITS, "")
         rules.append({**item, "target": target})
-    policy = {"etag": storage.new_etag(), "timeCreated": iso(call.cloud.clock.timestamp()), "items": rules}
+    policy = {"etag": storage.new_etag(call.cloud), "timeCreated": iso(call.cloud.clock.timestamp()), "items": rules}
     _save(call, bucket, "lifecycle", policy)
     return _policy_reply(call, policy)
 
@@ -97,10 +96,10 @@ async def create_rule(call: Call) -> web.StreamResponse:
         raise ServiceError(409, "VersioningEnabled", text)
     now = iso(call.cloud.clock.timestamp())
     rule: dict[str, Any] = {
-        "id": str(uuid.uuid4()),
+        "id": call.cloud.random.uuid("retention rule"),
         "displayName": body.get("displayName"),
         "duration": _duration(body.get("duration")),
-        "etag": storage.new_etag(),
+        "etag": storage.new_etag(call.cloud),
         "timeRuleLocked": body.get("timeRuleLocked"),
         "timeCreated": now,
         "timeModified": now,

@@ -1,7 +1,6 @@
 """Rename, copy and batch delete, and the work requests of copies. A copy shares its body and is done at once."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -132,7 +131,7 @@ def _copied_source(call: Call, body: Mapping[str, Any]) -> StoredObject:
 
 
 def _record(call: Call, bucket: Bucket, doc: Mapping[str, Any]) -> str:
-    identifier = str(uuid.uuid4())
+    identifier = call.cloud.random.uuid("work request")
     row = (identifier, bucket.compartment, call.cloud.clock.timestamp(), json.dumps({"bucket": bucket.name, **doc}))
     call.cloud.db.execute("INSERT INTO copies VALUES (?, ?, ?, ?)", *row)
     return identifier

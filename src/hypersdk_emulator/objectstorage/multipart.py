@@ -1,7 +1,6 @@
 """Multipart uploads: create, parts, lists, commit, abort. An upload stays until it is committed or aborted."""
 
 import json
-import secrets
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +53,7 @@ class Upload:
 
 def begin(cloud: Cloud, bucket: str, name: str, content: Content, algorithm: str = "") -> Upload:
     """Start an upload."""
-    upload = Upload(secrets.token_hex(16), bucket, name, cloud.clock.timestamp(), content, algorithm)
+    upload = Upload(cloud.random.uuid("upload"), bucket, name, cloud.clock.timestamp(), content, algorithm)
     doc = {"content": json.loads(content.described()), "tier": content.tier, "algorithm": algorithm}
     row = (upload.id, bucket, name, upload.created, json.dumps(doc))
     cloud.db.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?)", *row)
@@ -63,7 +62,7 @@ def begin(cloud: Cloud, bucket: str, name: str, content: Content, algorithm: str
 
 def put_part(cloud: Cloud, upload_id: str, number: int, received: Received) -> str:
     """Store a part, in place of an earlier one of this number; returns its etag."""
-    digests, etag = received.digests, storage.new_etag()
+    digests, etag = received.digests, storage.new_etag(cloud)
     texts = {"MD5": digests.md5, "CRC32C": digests.crc32c, "SHA256": digests.sha256, "SHA384": digests.sha384}
     with storage.change(cloud) as trash:
         old = cloud.db.one("SELECT file FROM parts WHERE upload = ? AND number = ?", upload_id, number)

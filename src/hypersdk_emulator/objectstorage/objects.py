@@ -1,6 +1,5 @@
 """Objects: put, get, head, delete, tiers and restoration."""
 
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -170,13 +169,13 @@ async def _replace(call: Call) -> None:
     """Put other bytes of the same length in an object's place, as another writer would."""
     bucket = require_bucket(call)
     found = require_object(call, bucket, call.params["object"])
-    received = await call.cloud.bodies.receive(_noise(found.content.size))
+    received = await call.cloud.bodies.receive(_noise(call.cloud, found.content.size))
     put_received(call.cloud, bucket.name, found.name, received, replace(found.content, multipart=False, checksums={}))
 
 
-async def _noise(size: int) -> AsyncIterator[bytes]:
+async def _noise(cloud: Cloud, size: int) -> AsyncIterator[bytes]:
     while size > 0:
-        chunk = secrets.token_bytes(min(size, _CHUNK))
+        chunk = cloud.random.stream("noise").randbytes(min(size, _CHUNK))
         size -= len(chunk)
         yield chunk
 

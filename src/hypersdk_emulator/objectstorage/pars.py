@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import secrets
 import urllib.parse
 from typing import Any
 
@@ -78,7 +77,8 @@ async def create(call: Call) -> web.StreamResponse:
     now, expires = call.cloud.clock.timestamp(), _expiry(body.get("timeExpires"))
     if expires <= now:
         raise invalid_parameter("timeExpires lies in the past")
-    token, identifier = secrets.token_urlsafe(48), secrets.token_urlsafe(33)
+    random = call.cloud.random
+    token, identifier = random.urlsafe("par token", 48), random.urlsafe("par", 33)
     user = call.principal.user_id
     doc = {"name": required_text(body, "name"), "accessType": access, "bucketListingAction": listing, "user": user}
     row = (f"{identifier}:{name or ''}", token, bucket.name, name, expires, now, json.dumps(doc))

@@ -7,8 +7,6 @@ when no row refers to it.
 """
 
 import json
-import secrets
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -100,9 +98,9 @@ class StoredObject:
         return "Restored" if now >= self.restored["ready"] else "Restoring"
 
 
-def new_etag() -> str:
+def new_etag(cloud: Cloud) -> str:
     """An opaque etag, as OCI's a UUID."""
-    return str(uuid.uuid4())
+    return cloud.random.uuid("etag")
 
 
 @contextmanager
@@ -130,7 +128,7 @@ def bucket_of(row: Row) -> Bucket:
 
 def save_bucket(cloud: Cloud, bucket: Bucket) -> Bucket:
     """Write a bucket with a new etag."""
-    saved = replace(bucket, etag=new_etag())
+    saved = replace(bucket, etag=new_etag(cloud))
     row = (saved.name, saved.compartment, saved.created, saved.etag, json.dumps(dict(saved.doc)))
     cloud.db.execute("INSERT OR REPLACE INTO buckets VALUES (?, ?, ?, ?, ?)", *row)
     return saved
@@ -249,7 +247,8 @@ def _add(cloud: Cloud, bucket: Bucket, name: str, content: Content, trash: list[
             db.execute("DELETE FROM objects WHERE id = ?", old["id"])
             replaced.append(old["body"])
     db.execute("UPDATE objects SET latest = 0 WHERE bucket = ? AND name = ? AND latest = 1", bucket.name, name)
-    row = (bucket.name, name, secrets.token_hex(16), marker, unversioned, new_etag(), content.size, content.md5)
+    version, etag = cloud.random.uuid("version"), new_etag(cloud)
+    row = (bucket.name, name, version, marker, unversioned, etag, content.size, content.md5)
     added = db.execute(
         "INSERT INTO objects (bucket, name, version, latest, marker, unversioned, etag, size, md5, created, modified, "
         "tier, body, doc) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
