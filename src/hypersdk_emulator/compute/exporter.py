@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from hypersdk_emulator import qemu
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute import jobs, qemu
+from hypersdk_emulator.compute import jobs
 from hypersdk_emulator.compute.places import NO_EXPORT_BUCKET, WRITE, Place, par_problem
 from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
 from hypersdk_emulator.compute.workrequests import ended

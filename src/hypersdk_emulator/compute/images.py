@@ -11,7 +11,6 @@ from hypersdk_emulator.compute import exporter, importer
 from hypersdk_emulator.compute.instances import LAUNCH_OPTIONS, MB_PER_GB, permitted_instance
 from hypersdk_emulator.compute.limits import check_image_limit
 from hypersdk_emulator.compute.places import export_place, import_place
-from hypersdk_emulator.compute.qemu import EXPORT_FORMATS, IMPORT_FORMATS
 from hypersdk_emulator.compute.records import (
     Image,
     Instance,
@@ -33,6 +32,7 @@ from hypersdk_emulator.database import invalidated_retry_token
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
 from hypersdk_emulator.fields import optional_text, tags, text
 from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.qemu import EXPORT_FORMATS, IMPORT_FORMATS
 from hypersdk_emulator.resources import check_if_match, new_ocid, transition_seconds
 from hypersdk_emulator.timeline import Timeline
 

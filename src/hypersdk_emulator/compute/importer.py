@@ -5,8 +5,9 @@ import shutil
 import tarfile
 from pathlib import Path
 
+from hypersdk_emulator import qemu
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute import jobs, qemu
+from hypersdk_emulator.compute import jobs
 from hypersdk_emulator.compute.places import NO_IMPORT_OBJECT, Place, latest_body
 from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
 from hypersdk_emulator.compute.state import MAX_IMAGE_GB, ImageState

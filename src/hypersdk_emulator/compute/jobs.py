@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute.qemu import DiskError
 from hypersdk_emulator.compute.records import Job
 from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.qemu import DiskError
 
 MAX_WAIT = 0.2
 """Real seconds between looks at the virtual clock, which may be advanced meanwhile."""
