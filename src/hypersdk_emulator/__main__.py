@@ -38,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
     add("--pace", type=pace, metavar="P", help="transitions take P times OCI's time (0: none); default: the seed's")
     add("--random-seed", metavar="TEXT", help="the same ids, etags, tokens and chances in every run")
     add("--body-timeout", type=float, default=60.0, metavar="SECONDS", help="wait for a request body (default: 60)")
+    add(
+        "--idle-timeout",
+        type=float,
+        default=75.0,
+        metavar="SECONDS",
+        help="close connections without a request for so long",
+    )
     return parser
 
 
@@ -55,6 +62,7 @@ async def serve(arguments: argparse.Namespace, state: Path, seed: Seed | None) -
         state=state,
         seed_root=arguments.seed_root,
         body_timeout=arguments.body_timeout,
+        idle_timeout=arguments.idle_timeout,
         pace=arguments.pace,
         assume=tuple(arguments.assume),
         random_seed=arguments.random_seed,

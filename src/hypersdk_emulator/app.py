@@ -12,6 +12,7 @@ from aiohttp import web
 from hypersdk_emulator import effects
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.connections import Server
 from hypersdk_emulator.errors import ServiceError, not_authenticated, not_authorized_or_not_found
 from hypersdk_emulator.identity import users
 from hypersdk_emulator.objectstorage import pars
@@ -20,49 +21,31 @@ from hypersdk_emulator.routes import ROUTES
 from hypersdk_emulator.routing import Router
 from hypersdk_emulator.signatures import BODY_HEADERS, Principal, SignatureRefused, Signed, verify
 
-CLOUD: web.AppKey[Cloud] = web.AppKey("cloud", Cloud)
 OPERATIONS = frozenset(route.operation for route in ROUTES if route.auth != "control")
 _ANONYMOUS = Principal("anonymous")
 _OBJECT_KEYS = ("objectName", "object", "sourceName", "sourceObjectName")
-_READ_BUFFER = 1 << 20
 _ROUTER = Router(ROUTES)
 
 
-def make_app(cloud: Cloud) -> web.Application:
-    """The aiohttp application that serves one cloud."""
-    app = web.Application()
-    app[CLOUD] = cloud
-    app.router.add_route("*", r"/{path:[\s\S]*}", _serve, expect_handler=_expect_later)
-    app.on_response_prepare.append(_finish_headers)
-    return app
+def make_runner(cloud: Cloud) -> web.ServerRunner:
+    """What serves one cloud to whoever connects. Call it in a running event loop."""
+
+    async def serve(request: web.BaseRequest) -> web.StreamResponse:
+        return _finished(request, await _serve(cloud, request))
+
+    return web.ServerRunner(Server(serve, cloud.log, cloud.options.idle_timeout), shutdown_timeout=1.0)
 
 
-def make_runner(cloud: Cloud) -> web.AppRunner:
-    """A runner with the settings that clients rely on: bodies as they are on the wire, no wait for idle clients."""
-    return web.AppRunner(
-        make_app(cloud),
-        auto_decompress=False,
-        access_log=None,
-        read_bufsize=_READ_BUFFER,
-        shutdown_timeout=1.0,
-        max_field_size=16384,
-        max_line_size=16384,
-    )
-
-
-async def _expect_later(request: web.Request) -> None:
-    """Expect: 100-continue is answered when a handler reads the body (see Call.body)."""
-
-
-async def _finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in request.get("replies", {}).items():
+def _finished(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """The response with the headers that every reply has."""
+    for name, value in request["replies"].items():
         response.headers[name] = value
     if response.status == web.HTTPNoContent.status_code:
         response.headers.pop("content-type", None)
+    return response
 
 
-async def _serve(request: web.Request) -> web.StreamResponse:
-    cloud = request.app[CLOUD]
+async def _serve(cloud: Cloud, request: web.BaseRequest) -> web.StreamResponse:
     path = request.raw_path.partition("?")[0]
     replies = request["replies"] = _reply_ids(cloud, request.headers)
     entry = cloud.log.begin(
@@ -95,7 +78,7 @@ async def _serve(request: web.Request) -> web.StreamResponse:
 
 
 async def _answer(
-    cloud: Cloud, request: web.Request, path: str, replies: dict[str, str], entry: dict[str, Any]
+    cloud: Cloud, request: web.BaseRequest, path: str, replies: dict[str, str], entry: dict[str, Any]
 ) -> web.StreamResponse:
     if cloud.faults.in_outage(cloud.clock.wall()) and not path.startswith("/_emulator"):
         return NoReply()
@@ -185,7 +168,7 @@ def _reply_ids(cloud: Cloud, headers: Mapping[str, str]) -> dict[str, str]:
     return replies
 
 
-def _error_reply(request: web.Request, error: ServiceError) -> web.StreamResponse:
+def _error_reply(request: web.BaseRequest, error: ServiceError) -> web.StreamResponse:
     request["replies"].update({name.lower(): value for name, value in error.headers.items()})
     kind = LastReply if request["replies"].get("connection") == "close" else web.Response
     if error.status == web.HTTPNotModified.status_code or request.method == "HEAD":

@@ -25,7 +25,7 @@ MAX_PAGE = 1000
 class Call:
     """The request, its route and everything a handler needs to answer it."""
 
-    request: web.Request
+    request: web.BaseRequest
     cloud: Cloud
     route: Route
     params: dict[str, str]
@@ -52,18 +52,18 @@ class Call:
 
     def header(self, name: str) -> str | None:
         """A request header; empty counts as absent (rclone sends empty ones)."""
-        return self.request.headers.get(name) or None
+        return self.headers.get(name) or None
 
     def required(self, name: str) -> str:
         """A query parameter that must be there."""
-        value = self.request.query.get(name)
+        value = self.query.get(name)
         if not value:
             raise missing_parameter(name)
         return value
 
     def limit(self, default: int = 100, most: int = MAX_PAGE) -> int:
         """The page size asked for."""
-        text = self.request.query.get("limit")
+        text = self.query.get("limit")
         if text is None:
             return default
         if not text.isdigit() or int(text) < 1:

@@ -35,6 +35,7 @@ class Options:
     state: Path
     seed_root: Path | None = None
     body_timeout: float = 60.0
+    idle_timeout: float = 75.0
     pace: float | None = None
     assume: tuple[str, ...] = ()
     random_seed: str | None = None
@@ -51,6 +52,14 @@ class Settings:
     availability_domains: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the stand-in of an OKE cluster listens, and the file of its CA."""
+
+    host: str
+    ca: Path
 
 
 class Holds:
@@ -131,6 +140,7 @@ class Cloud:
         self.token = self._kept_secret("control-token", self.random.hex("control-token", 24))
         self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
         self.network_away: Callable[[Callable[[], bool]], Coroutine[Any, Any, None]] | None = None
+        self.oke: Cluster | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def assume(self, values: Mapping[str, Any]) -> None:

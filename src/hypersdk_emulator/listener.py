@@ -21,7 +21,7 @@ class Listener:
         context: TLS settings, or None for plain http.
     """
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, runner: web.ServerRunner, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self._runner = runner
         self._host = host
         self._context = context
