@@ -14,6 +14,11 @@ CREATE TABLE IF NOT EXISTS users (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS api_keys (
     key_id TEXT PRIMARY KEY, user TEXT NOT NULL, public_key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS instance_certificates (
+    instance TEXT PRIMARY KEY, compartment TEXT NOT NULL, not_after REAL NOT NULL, certificate TEXT NOT NULL,
+    key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS resource_principals (
+    id TEXT PRIMARY KEY, type TEXT NOT NULL, compartment TEXT NOT NULL, parent TEXT NOT NULL) WITHOUT ROWID;
 """
 
 # An object's bytes are a body: an ordered list of immutable files. Commit of an upload and copies share files.
@@ -57,10 +62,10 @@ CREATE TABLE IF NOT EXISTS images (
     version INTEGER NOT NULL, deleted INTEGER NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS image_compartments ON images (compartment);
 CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, operation TEXT NOT NULL, compartment TEXT NOT NULL, image TEXT NOT NULL,
+    id TEXT PRIMARY KEY, operation TEXT NOT NULL, compartment TEXT NOT NULL, subject TEXT NOT NULL,
     accepted REAL NOT NULL, started REAL NOT NULL, due REAL NOT NULL, finished REAL, outcome TEXT NOT NULL,
     doc TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS job_images ON jobs (image);
+CREATE INDEX IF NOT EXISTS job_subjects ON jobs (subject);
 """
 
 # Resources without a column of their own: capability schemas, console histories, networks.
@@ -72,4 +77,20 @@ CREATE INDEX IF NOT EXISTS resource_places ON resources (kind, compartment);
 CREATE INDEX IF NOT EXISTS resource_parents ON resources (parent);
 """
 
-ALL = (BASE, RESOURCES, IDENTITY, STORAGE, COMPUTE)
+# A volume's bytes: layers on layers (blockstorage/layers.py). Expression indexes find what hangs on a volume.
+VOLUMES = """
+CREATE TABLE IF NOT EXISTS layers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER, frozen INTEGER NOT NULL, length INTEGER NOT NULL, file TEXT,
+    format TEXT NOT NULL, ours INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS layer_parents ON layers (parent);
+CREATE INDEX IF NOT EXISTS layer_files ON layers (file);
+CREATE TABLE IF NOT EXISTS layer_extents (
+    layer INTEGER, start INTEGER, stop INTEGER NOT NULL, PRIMARY KEY (layer, start)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS layer_owners (owner TEXT, layer INTEGER, PRIMARY KEY (owner, layer)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS layer_owners_layers ON layer_owners (layer);
+CREATE TABLE IF NOT EXISTS layer_trash (file TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS resource_volumes ON resources (json_extract(doc, '$.volumeId'));
+CREATE INDEX IF NOT EXISTS resource_sources ON resources (json_extract(doc, '$.sourceDetails.id'));
+"""
+
+ALL = (BASE, RESOURCES, IDENTITY, STORAGE, COMPUTE, VOLUMES)
