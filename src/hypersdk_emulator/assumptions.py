@@ -24,6 +24,8 @@ class Assumptions:
         old_etag_in_export: the reply of ExportImage carries the image's etag from before (2018 recordings).
         checksum_in_export: the exporter's object has a CRC32C of its bytes (nobody saw one).
         lock_minutes: no second image of one instance within this time (documentation).
+        terminated_hours: how long a terminated instance is still shown; "at least 12 hours" (SDK), a day by default.
+        principal_token_minutes: life of the tokens of instances, resources and workloads (nobody documents it).
     """
 
     status_object: bool = True
@@ -33,13 +35,15 @@ class Assumptions:
     old_etag_in_export: bool = True
     checksum_in_export: bool = False
     lock_minutes: float = 20.0
+    terminated_hours: float = 24.0
+    principal_token_minutes: float = 20.0
 
     def assume(self, name: str, value: Any) -> Self:
         """The same with one switch set.
 
         Args:
             name: as on the command line, with hyphens.
-            value: true, false, `on`, `off`, or for `lock-minutes` a number (or its text).
+            value: true, false, `on`, `off`, or for `...-minutes` and `...-hours` a number (or its text).
 
         Raises:
             AssumptionError: names the assumption and what it takes.
@@ -47,7 +51,7 @@ class Assumptions:
         known = {field.name.replace("_", "-"): field.name for field in fields(self)}
         if name not in known:
             raise AssumptionError(f"{name}: no such assumption; there are {', '.join(known)}")
-        read = _minutes if known[name] == "lock_minutes" else _switch
+        read = _number if name.endswith(("-minutes", "-hours")) else _switch
         changes: dict[str, Any] = {known[name]: read(name, value)}
         return replace(self, **changes)
 
@@ -75,11 +79,11 @@ def _switch(name: str, value: Any) -> bool:
     raise AssumptionError(f"{name}: {value!r} is neither on nor off")
 
 
-def _minutes(name: str, value: Any) -> float:
+def _number(name: str, value: Any) -> float:
     try:
-        minutes = float(value) if not isinstance(value, bool) else -1.0
+        number = float(value) if not isinstance(value, bool) else -1.0
     except (TypeError, ValueError):
-        minutes = -1.0
-    if not 0 <= minutes < float("inf"):
-        raise AssumptionError(f"{name}: {value!r} is no number of minutes")
-    return minutes
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise AssumptionError(f"{name}: {value!r} is no number from 0")
+    return number

@@ -45,7 +45,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
     effect = job.doc["effect"]
     if effect not in ("work-request-fails", "export-without-object"):
         with _scratch(cloud) as (disk, packed):
-            image = find_image(cloud.db, job.image)
+            image = find_image(cloud.db, job.subject)
             await _write_disk(image, job, disk)
             if job.doc["format"] == "OCI":
                 await asyncio.to_thread(_pack, disk, packed, image)
@@ -228,4 +228,4 @@ def _fail(cloud: Cloud, job: Job, failure: tuple[str, str]) -> None:
 
 def _save_end(cloud: Cloud, job: Job, failure: tuple[str, str] | None) -> None:
     ended(job, cloud.clock.timestamp(), failure).save(cloud.db)
-    find_image(cloud.db, job.image).changed().save(cloud.db)
+    find_image(cloud.db, job.subject).changed().save(cloud.db)

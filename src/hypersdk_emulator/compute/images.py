@@ -8,7 +8,11 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.compute import exporter, importer
-from hypersdk_emulator.compute.instances import LAUNCH_OPTIONS, MB_PER_GB, permitted_instance
+from hypersdk_emulator.compute.access import own_image, permitted_image, permitted_instance
+from hypersdk_emulator.compute.capabilities import MODE_OPTIONS
+from hypersdk_emulator.compute.compatibility import entries_of
+from hypersdk_emulator.compute.imageschemas import drop_schema, image_options
+from hypersdk_emulator.compute.instances import MB_PER_GB
 from hypersdk_emulator.compute.limits import check_image_limit
 from hypersdk_emulator.compute.places import export_place, import_place
 from hypersdk_emulator.compute.records import (
@@ -26,18 +30,17 @@ from hypersdk_emulator.compute.state import (
     begin_image,
     may_delete,
     may_export,
+    may_move,
 )
 from hypersdk_emulator.compute.workrequests import accept, ended, job_headers, new_job
 from hypersdk_emulator.database import invalidated_retry_token
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
-from hypersdk_emulator.fields import optional_text, tags, text
+from hypersdk_emulator.fields import defined_tags, optional_text, tags, text
 from hypersdk_emulator.listing import arranged, page
 from hypersdk_emulator.qemu import EXPORT_FORMATS, IMPORT_FORMATS
 from hypersdk_emulator.resources import check_if_match, new_ocid, transition_seconds
 from hypersdk_emulator.timeline import Timeline
 
-LAUNCH_MODES = ("NATIVE", "EMULATED", "PARAVIRTUALIZED", "CUSTOM")
-PLATFORM_IMAGE_REFUSED = "A platform image cannot be changed, deleted or exported"
 SECONDS_PER_MINUTE = 60
 
 
@@ -45,16 +48,17 @@ def image_json(call: Call, image: Image) -> dict[str, Any]:
     """The SDK's model Image."""
     doc = image.doc
     return {
+        "agentFeatures": {"isManagementSupported": True, "isMonitoringSupported": True},
         "baseImageId": doc["baseImageId"],
         "billableSizeInGBs": doc["billableSizeInGBs"],
         "compartmentId": image.compartment,
         "createImageAllowed": doc["createImageAllowed"],
-        "definedTags": {},
+        "definedTags": doc.get("definedTags", {}),
         "displayName": image.name,
         "freeformTags": doc["freeformTags"],
         "id": image.id,
         "launchMode": doc["launchMode"],
-        "launchOptions": {**LAUNCH_OPTIONS, **doc["launchOptions"]},
+        "launchOptions": image_options(call.cloud.db, image),
         "lifecycleState": image.state(call.cloud.clock.timestamp()),
         "listingType": "NONE",
         "operatingSystem": doc["operatingSystem"],
@@ -67,21 +71,6 @@ def image_json(call: Call, image: Image) -> dict[str, Any]:
 def _reply(call: Call, image: Image, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
     etag = image.etag(call.cloud.clock.timestamp())
     return call.reply(image_json(call, image), headers={"etag": etag, **(headers or {})})
-
-
-def _permitted(call: Call) -> Image:
-    image = find_image(call.cloud.db, call.params["imageId"])
-    if image.compartment is not None:
-        call.permit(image.compartment)
-    return image
-
-
-def _own(call: Call) -> Image:
-    """The image of the path, if it is a custom image: only those can be changed."""
-    image = _permitted(call)
-    if image.compartment is None:
-        raise ServiceError(403, "NotAllowed", PLATFORM_IMAGE_REFUSED)
-    return image
 
 
 async def list_images(call: Call) -> web.StreamResponse:
@@ -98,6 +87,7 @@ async def list_images(call: Call) -> web.StreamResponse:
             and query.get("displayName", image.name) == image.name
             and query.get("operatingSystem", doc["operatingSystem"]) == doc["operatingSystem"]
             and query.get("operatingSystemVersion", doc["operatingSystemVersion"]) == doc["operatingSystemVersion"]
+            and ("shape" not in query or query["shape"] in entries_of(image))
         )
 
     found, headers = page(call, arranged(call, images_in(call.cloud.db, compartment)), keep)
@@ -106,31 +96,49 @@ async def list_images(call: Call) -> web.StreamResponse:
 
 async def get_image(call: Call) -> web.StreamResponse:
     """GetImage; a deleted image stays readable as DELETED."""
-    return _reply(call, _permitted(call))
+    return _reply(call, permitted_image(call, call.params["imageId"]))
 
 
 async def update_image(call: Call) -> web.StreamResponse:
-    """UpdateImage: the name and the free-form tags."""
+    """UpdateImage: name, tags, and what the operating system is called."""
     body = await call.json()
-    name, new_tags = optional_text(body, "displayName"), tags(body)
+    name = optional_text(body, "displayName")
+    changes: dict[str, Any] = {"freeformTags": tags(body), "definedTags": defined_tags(body)}
+    changes |= {key: optional_text(body, key) for key in ("operatingSystem", "operatingSystemVersion")}
     cloud = call.cloud
     with cloud.db.transaction():
-        image = _own(call)
+        image = own_image(call)
+        _check_name(call, body)
         check_if_match(call.header("if-match"), image.etag(cloud.clock.timestamp()))
-        doc = image.doc if new_tags is None else {**image.doc, "freeformTags": new_tags}
+        doc = {**image.doc, **{key: value for key, value in changes.items() if value is not None}}
         image = image.changed(name=name or image.name, doc=doc)
         image.save(cloud.db)
     return _reply(call, image)
+
+
+async def change_image_compartment(call: Call) -> web.StreamResponse:
+    """ChangeImageCompartment: at once."""
+    compartment = text(await call.json(), "compartmentId")
+    call.permit(compartment)
+    cloud, now = call.cloud, call.cloud.clock.timestamp()
+    with cloud.db.transaction():
+        image = own_image(call)
+        may_move(image.id, image.state(now))
+        check_if_match(call.header("if-match"), image.etag(now))
+        image = image.changed(compartment=compartment)
+        image.save(cloud.db)
+    return call.reply(headers={"etag": image.etag(now)})
 
 
 async def delete_image(call: Call) -> web.StreamResponse:
     """DeleteImage: 204; the image is DELETED at once."""
     cloud, now = call.cloud, call.cloud.clock.timestamp()
     with cloud.db.transaction():
-        image = _own(call)
+        image = own_image(call)
         may_delete(image.id, image.state(now))
         check_if_match(call.header("if-match"), image.etag(now))
         image.changed(deleted=True).save(cloud.db)
+        drop_schema(cloud, image.id)
     importer.discard(cloud, image)
     return call.reply(status=204)
 
@@ -166,7 +174,7 @@ def _created_before(call: Call, job_id: str) -> web.StreamResponse:
     """The reply to a repeated CreateImage."""
     job = find_job(call.cloud.db, job_id)
     assert job is not None
-    image = find_image(call.cloud.db, job.image)
+    image = find_image(call.cloud.db, job.subject)
     if image.deleted:
         raise invalidated_retry_token()
     return _reply(call, image, job_headers(call.cloud, job))
@@ -198,6 +206,7 @@ def _new_image(call: Call, body: Mapping[str, Any], timeline: Timeline, doc: Map
     common = {
         "createImageAllowed": True,
         "freeformTags": tags(body) or {},
+        "definedTags": defined_tags(body) or {},
         "billableSizeInGBs": None,
         "baseImageId": None,
         "launchOptions": {},
@@ -241,6 +250,7 @@ def _image_of(call: Call, body: Mapping[str, Any], instance: Instance, base: Ima
         "launchOptions": instance.doc["launchOptions"],
         "operatingSystem": base.doc["operatingSystem"],
         "operatingSystemVersion": base.doc["operatingSystemVersion"],
+        "shapes": entries_of(base),
         "sizeInMBs": volume["sizeInGBs"] * MB_PER_GB,
         "disk": volume["disk"],
     }
@@ -258,11 +268,12 @@ def _imported(call: Call, body: Mapping[str, Any], details: Mapping[str, Any], n
     if kind is not None and kind not in IMPORT_FORMATS:
         raise invalid_parameter(f"sourceImageType must be one of {', '.join(IMPORT_FORMATS)}")
     mode = optional_text(body, "launchMode") or "PARAVIRTUALIZED"
-    if mode not in LAUNCH_MODES:
-        raise invalid_parameter(f"launchMode must be one of {', '.join(LAUNCH_MODES)}")
+    if mode not in MODE_OPTIONS:
+        raise invalid_parameter(f"launchMode must be one of {', '.join(MODE_OPTIONS)}")
     place = import_place(call, details)
     doc = {
         "launchMode": mode,
+        "launchOptions": {**MODE_OPTIONS[mode], "firmware": "BIOS"},
         "operatingSystem": optional_text(details, "operatingSystem") or "Custom",
         "operatingSystemVersion": optional_text(details, "operatingSystemVersion") or "Custom",
     }
@@ -283,7 +294,7 @@ async def export_image(call: Call) -> web.StreamResponse:
     digest, token = await call.digest(), call.header("opc-retry-token")
     cloud, now, scope = call.cloud, call.cloud.clock.timestamp(), f"ExportImage {call.principal.user_id}"
     with cloud.db.transaction():
-        before = _own(call)
+        before = own_image(call)
         known = cloud.db.recall(scope, token, digest, now)
         job = None if known is None else find_job(cloud.db, known)
         if job is not None:

@@ -35,7 +35,7 @@ def discard(cloud: Cloud, image: Image) -> None:
 
 
 async def _run(cloud: Cloud, job: Job) -> None:
-    target = volume_path(cloud, job.image)
+    target = volume_path(cloud, job.subject)
     target.parent.mkdir(exist_ok=True)
     work = target.with_suffix(".incoming")
     try:
@@ -50,7 +50,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
     disk = {"file": str(target), "format": "qcow2"}
     sizes = {"sizeInMBs": -(-size // (1 << 20)), "billableSizeInGBs": -(-target.stat().st_size // (1 << 30))}
     with cloud.db.transaction():
-        image = find_image(cloud.db, job.image)
+        image = find_image(cloud.db, job.subject)
         timeline = Timeline.resting(ImageState.AVAILABLE)
         image.changed(timeline=timeline, doc={**image.doc, **sizes, "disk": disk}).save(cloud.db)
         ended(job, cloud.clock.timestamp()).save(cloud.db)
@@ -58,9 +58,9 @@ async def _run(cloud: Cloud, job: Job) -> None:
 
 def _fail(cloud: Cloud, job: Job, failure: tuple[str, str]) -> None:
     """A failed import leaves no image: it turns DELETED."""
-    volume_path(cloud, job.image).unlink(missing_ok=True)
+    volume_path(cloud, job.subject).unlink(missing_ok=True)
     with cloud.db.transaction():
-        find_image(cloud.db, job.image).changed(deleted=True).save(cloud.db)
+        find_image(cloud.db, job.subject).changed(deleted=True).save(cloud.db)
         current = find_job(cloud.db, job.id)
         assert current is not None
         ended(current, cloud.clock.timestamp(), failure).save(cloud.db)

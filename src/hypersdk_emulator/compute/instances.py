@@ -8,22 +8,15 @@ from aiohttp import web
 
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
-from hypersdk_emulator.compute.records import Instance, find_instance, instances_in
+from hypersdk_emulator.compute.access import forgotten, permitted_instance
+from hypersdk_emulator.compute.capabilities import LAUNCH_OPTIONS
+from hypersdk_emulator.compute.records import Instance, instances_in
 from hypersdk_emulator.compute.state import act
 from hypersdk_emulator.errors import not_authorized_or_not_found
 from hypersdk_emulator.fields import optional_text, tags
 from hypersdk_emulator.listing import arranged, page
 from hypersdk_emulator.resources import check_if_match, transition_seconds
 
-LAUNCH_OPTIONS = {
-    "bootVolumeType": "PARAVIRTUALIZED",
-    "firmware": "UEFI_64",
-    "isConsistentVolumeNamingEnabled": True,
-    "isPvEncryptionInTransitEnabled": False,
-    "networkType": "PARAVIRTUALIZED",
-    "remoteDataVolumeType": "PARAVIRTUALIZED",
-}
-"""`launchOptions` of an instance whose seed gives none; what a paravirtualized Oracle Linux instance shows."""
 DENSE_VPUS_PER_GB = 10
 MB_PER_GB = 1024
 
@@ -58,13 +51,6 @@ def _reply(call: Call, instance: Instance, headers: Mapping[str, str] | None = N
     return call.reply(instance_json(call, instance), headers={"etag": etag, **(headers or {})})
 
 
-def permitted_instance(call: Call, instance_id: str) -> Instance:
-    """The instance, if the caller may do this operation in its compartment; else OCI's 404."""
-    instance = find_instance(call.cloud.db, instance_id)
-    call.permit(instance.compartment)
-    return instance
-
-
 async def list_instances(call: Call) -> web.StreamResponse:
     """ListInstances: of one compartment; filters by name, state and availability domain."""
     compartment = call.required("compartmentId")
@@ -73,7 +59,8 @@ async def list_instances(call: Call) -> web.StreamResponse:
 
     def keep(instance: Instance) -> bool:
         return (
-            query.get("displayName", instance.name) == instance.name
+            not forgotten(call, instance)
+            and query.get("displayName", instance.name) == instance.name
             and query.get("availabilityDomain", instance.doc["availabilityDomain"])
             == instance.doc["availabilityDomain"]
             and query.get("lifecycleState", instance.state(now)) == instance.state(now)

@@ -95,12 +95,15 @@ class Image:
 
 @dataclass(frozen=True)
 class Job:
-    """A compute work request. `doc` holds what its work needs to be done again, its errors, logs and resources."""
+    """A compute work request about an image or instance, its `subject`.
+
+    `doc` holds what its work needs to be done again, its errors, logs and resources.
+    """
 
     id: str
     operation: str
     compartment: str
-    image: str
+    subject: str
     work: Work
     doc: Mapping[str, Any] = field(default_factory=dict)
 
@@ -112,7 +115,7 @@ class Job:
             self.id,
             self.operation,
             self.compartment,
-            self.image,
+            self.subject,
             work.accepted,
             work.started,
             work.due,
@@ -168,7 +171,7 @@ def unfinished_jobs(db: Database) -> list[Job]:
 
 
 _EXPORTING = (
-    "EXISTS (SELECT 1 FROM jobs WHERE jobs.image = images.id AND operation = 'ExportImage' AND finished IS NULL)"
+    "EXISTS (SELECT 1 FROM jobs WHERE jobs.subject = images.id AND operation = 'ExportImage' AND finished IS NULL)"
 )
 
 
@@ -202,4 +205,4 @@ def _image(row: Row) -> Image:
 def _job(row: Row) -> Job:
     outcome = WorkStatus(row["outcome"])
     work = Work(row["accepted"], row["started"], row["due"], row["finished"], outcome)
-    return Job(row["id"], row["operation"], row["compartment"], row["image"], work, json.loads(row["doc"]))
+    return Job(row["id"], row["operation"], row["compartment"], row["subject"], work, json.loads(row["doc"]))

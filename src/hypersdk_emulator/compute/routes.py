@@ -2,12 +2,17 @@
 
 from typing import Any
 
-from hypersdk_emulator.compute import images, instances, workrequests
+from hypersdk_emulator.compute import compatibility, images, imageschemas, instances, workrequests
 from hypersdk_emulator.routing import Route
 
+SHAPE_OF_IMAGE = "images/{imageId}/shapes/{shapeName}"
+GLOBAL_SCHEMAS = "computeGlobalImageCapabilitySchemas"
+SCHEMA_VERSIONS = f"{GLOBAL_SCHEMAS}/{{schemaId}}/versions"
+SCHEMAS = "computeImageCapabilitySchemas"
 
-def _row(operation: str, method: str, pattern: str, handler: Any) -> Route:
-    return Route(operation, "compute", method, f"/20160918/{pattern}", handler)
+
+def _row(operation: str, method: str, pattern: str, handler: Any, differs: str = "") -> Route:
+    return Route(operation, "compute", method, f"/20160918/{pattern}", handler, differs=differs)
 
 
 def _work(operation: str, pattern: str, handler: Any) -> Route:
@@ -29,6 +34,34 @@ COMPUTE = (
     _row("UpdateImage", "PUT", "images/{imageId}", images.update_image),
     _row("DeleteImage", "DELETE", "images/{imageId}", images.delete_image),
     _row("ExportImage", "POST", "images/{imageId}/actions/export", images.export_image),
+    _row(
+        "ChangeImageCompartment", "POST", "images/{imageId}/actions/changeCompartment", images.change_image_compartment
+    ),
+    _row("ListShapes", "GET", "shapes", compatibility.list_shapes, differs="a small table, the same everywhere"),
+    _row("ListImageShapeCompatibilityEntries", "GET", "images/{imageId}/shapes", compatibility.list_entries),
+    _row("GetImageShapeCompatibilityEntry", "GET", SHAPE_OF_IMAGE, compatibility.get_entry),
+    _row("AddImageShapeCompatibilityEntry", "PUT", SHAPE_OF_IMAGE, compatibility.add_entry),
+    _row("RemoveImageShapeCompatibilityEntry", "DELETE", SHAPE_OF_IMAGE, compatibility.remove_entry),
+    _row("ListComputeGlobalImageCapabilitySchemas", "GET", GLOBAL_SCHEMAS, imageschemas.list_global),
+    _row("GetComputeGlobalImageCapabilitySchema", "GET", f"{GLOBAL_SCHEMAS}/{{schemaId}}", imageschemas.get_global),
+    _row("ListComputeGlobalImageCapabilitySchemaVersions", "GET", SCHEMA_VERSIONS, imageschemas.list_versions),
+    _row(
+        "GetComputeGlobalImageCapabilitySchemaVersion",
+        "GET",
+        f"{SCHEMA_VERSIONS}/{{versionName}}",
+        imageschemas.get_version,
+    ),
+    _row("CreateComputeImageCapabilitySchema", "POST", SCHEMAS, imageschemas.create),
+    _row("ListComputeImageCapabilitySchemas", "GET", SCHEMAS, imageschemas.list_schemas),
+    _row("GetComputeImageCapabilitySchema", "GET", f"{SCHEMAS}/{{schemaId}}", imageschemas.get),
+    _row("UpdateComputeImageCapabilitySchema", "PUT", f"{SCHEMAS}/{{schemaId}}", imageschemas.update),
+    _row("DeleteComputeImageCapabilitySchema", "DELETE", f"{SCHEMAS}/{{schemaId}}", imageschemas.delete),
+    _row(
+        "ChangeComputeImageCapabilitySchemaCompartment",
+        "POST",
+        f"{SCHEMAS}/{{schemaId}}/actions/changeCompartment",
+        imageschemas.move,
+    ),
     _work("ListWorkRequests", "", workrequests.list_work_requests),
     _work("GetWorkRequest", "/{workRequestId}", workrequests.get_work_request),
     _work("ListWorkRequestErrors", "/{workRequestId}/errors", workrequests.list_work_request_errors),

@@ -90,7 +90,7 @@ def act(instance_id: str, timeline: Timeline, action: str, *, now: float, second
     if action not in ACTIONS:
         raise invalid_parameter(f"action must be one of {', '.join(ACTIONS)}; it is {action!r}")
     legal, through, final = ACTIONS[action]
-    state = _stable(instance_id, timeline, now)
+    state = stable_state(instance_id, timeline, now)
     if state != legal:
         raise ServiceError(409, "IncorrectState", f"The instance {instance_id} is {state}; {action} needs {legal}")
     return Timeline.through(through, final, start=now, seconds=seconds)
@@ -114,13 +114,42 @@ def begin_image(
     """
     if last_image is not None and now < last_image + lock_seconds:
         raise ServiceError(409, "Conflict", IMAGE_CONFLICT)
-    state = _stable(instance_id, timeline, now)
+    state = stable_state(instance_id, timeline, now)
     if state == InstanceState.TERMINATED:
         raise ServiceError(409, "IncorrectState", f"The instance {instance_id} is {state}")
     return Timeline.through((InstanceState.CREATING_IMAGE,), state, start=now, seconds=seconds)
 
 
-def _stable(instance_id: str, timeline: Timeline, now: float) -> str:
+def launch(*, now: float, seconds: float) -> Timeline:
+    """A new instance's timeline."""
+    return Timeline.through((InstanceState.PROVISIONING,), InstanceState.RUNNING, start=now, seconds=seconds)
+
+
+def terminate(instance_id: str, timeline: Timeline, *, now: float, seconds: float) -> Timeline:
+    """The instance's timeline after TerminateInstance; accepted while an image is made of it (2018 recording).
+
+    Raises:
+        ServiceError: 404 if it is terminated already, 409 `Conflict` in transition.
+    """
+    state = timeline.at(now)
+    if state == InstanceState.TERMINATED:
+        raise not_authorized_or_not_found()
+    if state != InstanceState.CREATING_IMAGE:
+        stable_state(instance_id, timeline, now)
+    return Timeline.through((InstanceState.TERMINATING,), InstanceState.TERMINATED, start=now, seconds=seconds)
+
+
+def is_forgotten(timeline: Timeline, *, now: float, seconds: float) -> bool:
+    """True once a terminated instance was shown for so many seconds: OCI answers 404 from then on."""
+    return timeline.final == InstanceState.TERMINATED and bool(timeline.steps) and now >= timeline.settled + seconds
+
+
+def stable_state(instance_id: str, timeline: Timeline, now: float) -> str:
+    """The state, if the instance is in none of passage.
+
+    Raises:
+        ServiceError: 409 `Conflict` with OCI's words.
+    """
     state = timeline.at(now)
     if state not in STABLE:
         raise ServiceError(409, "Conflict", BEING_MODIFIED.format(id=instance_id))
@@ -159,6 +188,18 @@ def may_delete(image_id: str, state: str) -> None:
         raise not_authorized_or_not_found()
     if state in (ImageState.EXPORTING, ImageState.IMPORTING):
         raise ServiceError(409, "IncorrectState", f"The image {image_id} is {state} and cannot be deleted meanwhile")
+
+
+def may_move(image_id: str, state: str) -> None:
+    """Refuse to move an image to another compartment while it is being made, written or read.
+
+    Raises:
+        ServiceError: 404 if deleted, 409 in transition.
+    """
+    if state == ImageState.DELETED:
+        raise not_authorized_or_not_found()
+    if state != ImageState.AVAILABLE:
+        raise ServiceError(409, "IncorrectState", f"The image {image_id} is {state} and cannot be moved meanwhile")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute.records import Image, Job, find_job, jobs_in
+from hypersdk_emulator.compute.records import Image, Instance, Job, find_job, jobs_in
 from hypersdk_emulator.compute.state import Work, WorkStatus
 from hypersdk_emulator.errors import not_authorized_or_not_found
 from hypersdk_emulator.listing import page
@@ -18,13 +18,13 @@ POLL_SECONDS = "5"
 """`retry-after` of OCI's work request replies."""
 
 
-def new_job(cloud: Cloud, operation: str, image: Image, work: Work, doc: dict[str, Any]) -> Job:
+def new_job(cloud: Cloud, operation: str, subject: Image | Instance, work: Work, doc: dict[str, Any]) -> Job:
     """A job with a fresh id; the caller saves it in its transaction.
 
     Args:
         cloud: for the region in the id.
-        operation: CreateImage, ExportImage or ImportImage; shown as operationType.
-        image: the image that is made or read; the work request is listed in its compartment.
+        operation: such as CreateImage or LaunchInstance; shown as operationType.
+        subject: what is made or read; the work request is listed in its compartment.
         work: its planned life.
         doc: `resources` as the API shows them, and what the work needs.
     """
@@ -32,8 +32,8 @@ def new_job(cloud: Cloud, operation: str, image: Image, work: Work, doc: dict[st
     return Job(
         new_ocid(cloud, "coreservicesworkrequest"),
         operation,
-        image.compartment or "",
-        image.id,
+        subject.compartment or "",
+        subject.id,
         work,
         {"errors": [], "logs": logs, "resources": [], "gone": False, **doc},
     )
