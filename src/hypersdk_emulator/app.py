@@ -1,10 +1,8 @@
 """The server: every request passes here, is logged, routed, checked, perhaps hit by a fault, and answered."""
 
-import base64
-import hashlib
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -13,25 +11,30 @@ from hypersdk_emulator import effects
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.connections import Server
-from hypersdk_emulator.errors import ServiceError, not_authenticated, not_authorized_or_not_found
-from hypersdk_emulator.identity import users
+from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
+from hypersdk_emulator.facts import facts_of
+from hypersdk_emulator.identity import signers
 from hypersdk_emulator.objectstorage import pars
-from hypersdk_emulator.replies import LastReply, NoReply
-from hypersdk_emulator.routes import ROUTES
-from hypersdk_emulator.routing import Router
-from hypersdk_emulator.signatures import BODY_HEADERS, Principal, SignatureRefused, Signed, verify
+from hypersdk_emulator.replies import NoReply
+from hypersdk_emulator.routes import EVERYWHERE, ROUTES
+from hypersdk_emulator.routing import Route, Router, operations_of
+from hypersdk_emulator.signatures import Principal
 
-OPERATIONS = frozenset(route.operation for route in ROUTES if route.auth != "control")
+OPERATIONS = operations_of(EVERYWHERE)
 _ANONYMOUS = Principal("anonymous")
-_OBJECT_KEYS = ("objectName", "object", "sourceName", "sourceObjectName")
-_ROUTER = Router(ROUTES)
 
 
-def make_runner(cloud: Cloud) -> web.ServerRunner:
-    """What serves one cloud to whoever connects. Call it in a running event loop."""
+def make_runner(cloud: Cloud, routes: Iterable[Route] = ROUTES) -> web.ServerRunner:
+    """What serves one cloud to whoever connects. Call it in a running event loop.
+
+    Args:
+        cloud: The cloud.
+        routes: Which of its operations; the metadata service and the OKE stand-in have runners of their own.
+    """
+    router = Router(routes)
 
     async def serve(request: web.BaseRequest) -> web.StreamResponse:
-        return _finished(request, await _serve(cloud, request))
+        return _finished(request, await _serve(cloud, router, request))
 
     return web.ServerRunner(Server(serve, cloud.log, cloud.options.idle_timeout), shutdown_timeout=1.0)
 
@@ -45,8 +48,7 @@ def _finished(request: web.BaseRequest, response: web.StreamResponse) -> web.Str
     return response
 
 
-async def _serve(cloud: Cloud, request: web.BaseRequest) -> web.StreamResponse:
-    path = request.raw_path.partition("?")[0]
+async def _serve(cloud: Cloud, router: Router, request: web.BaseRequest) -> web.StreamResponse:
     replies = request["replies"] = _reply_ids(cloud, request.headers)
     entry = cloud.log.begin(
         {
@@ -63,7 +65,7 @@ async def _serve(cloud: Cloud, request: web.BaseRequest) -> web.StreamResponse:
     )
     request["entry"] = entry
     try:
-        response = await _answer(cloud, request, path, replies, entry)
+        response = await _answer(cloud, router, request, replies, entry)
     except ServiceError as error:
         response = _error_reply(request, error)
     except ConnectionError:
@@ -78,17 +80,18 @@ async def _serve(cloud: Cloud, request: web.BaseRequest) -> web.StreamResponse:
 
 
 async def _answer(
-    cloud: Cloud, request: web.BaseRequest, path: str, replies: dict[str, str], entry: dict[str, Any]
+    cloud: Cloud, router: Router, request: web.BaseRequest, replies: dict[str, str], entry: dict[str, Any]
 ) -> web.StreamResponse:
+    path = request.raw_path.partition("?")[0]
     if cloud.faults.in_outage(cloud.clock.wall()) and not path.startswith("/_emulator"):
         return NoReply()
-    route, params = _ROUTER.find(request.method, path, request.headers)
+    route, params = router.find(request.method, path, request.headers)
     entry["operation"] = route.operation
     call = Call(request, cloud, route, params, _ANONYMOUS, replies["opc-request-id"], replies=replies)
     if route.auth == "control":
         return await route.handler(call)
     await _authenticate(call)
-    fault = cloud.faults.take(route.operation, path=path, object_name=await _object_name(call))
+    fault = cloud.faults.take(await facts_of(call)) if cloud.faults.waiting else None
     if fault is None:
         return await route.handler(call)
     entry["fault"] = fault.id
@@ -103,59 +106,22 @@ async def _answer(
     return await effects.after(call, fault, response)
 
 
-async def _object_name(call: Call) -> str:
-    """The object that a call is about: in its path, or in the JSON of calls such as ExportImage and RenameObject."""
-    if "object" in call.params or not call.route.body_signed or call.request.method != "POST":
-        return call.params.get("object", "")
-    try:
-        body = json.loads(await call.raw() or b"{}")
-    except ValueError:
-        return ""
-    names = (body.get(key) for key in _OBJECT_KEYS) if isinstance(body, dict) else ()
-    return next((name for name in names if isinstance(name, str)), "")
-
-
 async def _authenticate(call: Call) -> None:
     """Find out who calls and refuse what that caller may not do.
 
     Raises:
         ServiceError: 401 without a good signature, 404 for what is not allowed.
     """
+    if call.route.auth == "own":
+        return
     if call.route.auth == "par":
         call.principal = pars.authorize(call)
     elif call.route.auth == "public" and "authorization" not in call.headers:
         return
     else:
-        call.principal = await _signer(call)
+        call.principal = await signers.signer(call)
     if not call.principal.denied_compartments and not call.principal.may(call.operation, None):
         raise not_authorized_or_not_found()
-
-
-async def _signer(call: Call) -> Principal:
-    """Who signed.
-
-    Raises:
-        ServiceError: 401; the reason is in the log only.
-    """
-    try:
-        return await _checked_signer(call)
-    except SignatureRefused as refused:
-        call.request["entry"]["refused"] = str(refused)
-        raise not_authenticated(call.route.service) from None
-
-
-async def _checked_signer(call: Call) -> Principal:
-    request = call.request
-    body_signed = call.route.body_signed and request.method in ("POST", "PUT", "PATCH")
-    headers = {name.lower(): value for name, value in request.headers.items()}
-    signed = Signed(request.method, request.raw_path, headers, body_signed)
-    principal = verify(signed, call.cloud.clock.wall(), lambda key_id: users.find_key(call.cloud, key_id))
-    if body_signed:
-        assert headers.keys() >= BODY_HEADERS
-        digest = base64.b64encode(hashlib.sha256(await call.raw()).digest()).decode()
-        if digest != headers["x-content-sha256"]:
-            raise SignatureRefused("x-content-sha256 does not fit the body")
-    return principal
 
 
 def _reply_ids(cloud: Cloud, headers: Mapping[str, str]) -> dict[str, str]:
@@ -170,8 +136,11 @@ def _reply_ids(cloud: Cloud, headers: Mapping[str, str]) -> dict[str, str]:
 
 def _error_reply(request: web.BaseRequest, error: ServiceError) -> web.StreamResponse:
     request["replies"].update({name.lower(): value for name, value in error.headers.items()})
-    kind = LastReply if request["replies"].get("connection") == "close" else web.Response
     if error.status == web.HTTPNotModified.status_code or request.method == "HEAD":
-        return kind(status=error.status)
-    body = json.dumps({"code": error.code, "message": error.message})
-    return kind(status=error.status, text=body, content_type="application/json")
+        response = web.Response(status=error.status)
+    else:
+        body = json.dumps({"code": error.code, "message": error.message})
+        response = web.Response(status=error.status, text=body, content_type="application/json")
+    if request["replies"].get("connection") == "close":
+        response.force_close()
+    return response

@@ -14,6 +14,7 @@ from aiohttp import ClientPayloadError, web
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter, not_authorized_or_not_found
 from hypersdk_emulator.faults import Fault
+from hypersdk_emulator.incoming import UPLOAD_EFFECTS, spoiled
 from hypersdk_emulator.routing import Route
 from hypersdk_emulator.signatures import Principal
 
@@ -64,11 +65,12 @@ class Call:
     def limit(self, default: int = 100, most: int = MAX_PAGE) -> int:
         """The page size asked for."""
         text = self.query.get("limit")
-        if text is None:
-            return default
-        if not text.isdigit() or int(text) < 1:
+        if text is not None and (not text.isdigit() or int(text) < 1):
             raise ServiceError(400, "InvalidLimit", f"limit must be a number from 1 to {most}")
-        return min(int(text), most)
+        asked = default if text is None else min(int(text), most)
+        if self.fault is not None and self.fault.effect == "small-pages":
+            return min(asked, self.fault.number("limit"))
+        return asked
 
     def page_token(self) -> str:
         """The key after which the page asked for begins; empty for the first page."""
@@ -79,8 +81,19 @@ class Call:
         if not self.principal.may(self.operation, compartment):
             raise not_authorized_or_not_found()
 
-    async def body(self) -> AsyncIterator[bytes]:
-        """The request's body as it comes in.
+    def body(self) -> AsyncIterator[bytes]:
+        """The request's body as it comes in, spoiled if a fault says so.
+
+        Raises:
+            ServiceError: 408 when nothing came for the body time-out (a client that announced a body and sends none).
+        """
+        chunks = self._body()
+        if self.fault is not None and self.fault.effect in UPLOAD_EFFECTS:
+            return spoiled(self.cloud, self.request, chunks, self.fault)
+        return chunks
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        """The request's body.
 
         Raises:
             ServiceError: 408 when nothing came for the body time-out (a client that announced a body and sends none).
@@ -161,7 +174,8 @@ def encode_page(last: str) -> str:
 
 
 def decode_page(token: str | None) -> str | None:
-    """What a page token says."""
+    """What a page token says; what follows a dot says nothing (the fault `empty-page` makes tokens differ by it)."""
+    token = (token or "").partition(".")[0]
     if not token:
         return None
     try:

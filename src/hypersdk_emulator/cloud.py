@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from hypersdk_emulator.assumptions import Assumptions
 from hypersdk_emulator.bodies import BodyStore
 from hypersdk_emulator.clock import Clock
 from hypersdk_emulator.database import Database
+from hypersdk_emulator.faultrules import Operation
 from hypersdk_emulator.faults import Fault, FaultBook
 from hypersdk_emulator.randomness import Randomness
 from hypersdk_emulator.signatures import TokenIssuer
@@ -121,7 +122,7 @@ class Cloud:
         operations: Every operation that a fault may name.
     """
 
-    def __init__(self, options: Options, operations: Collection[str]) -> None:
+    def __init__(self, options: Options, operations: Mapping[str, Operation]) -> None:
         self.options = options
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.db = Database(options.state / "cloud.sqlite")

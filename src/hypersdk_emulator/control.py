@@ -16,9 +16,9 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute.records import images_in
 from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
-from hypersdk_emulator.faults import FaultError
+from hypersdk_emulator.faultrules import FaultError
 from hypersdk_emulator.fields import text
-from hypersdk_emulator.identity import users
+from hypersdk_emulator.identity import resourceprincipals, tokens, workload
 from hypersdk_emulator.routing import Handler, Route
 from hypersdk_emulator.seeds import seeding
 from hypersdk_emulator.seeds.node import SeedError
@@ -166,7 +166,7 @@ async def issue_session_token(call: Call) -> web.StreamResponse:
     if not isinstance(seconds, int) or not MIN_TOKEN_SECONDS <= seconds <= MAX_TOKEN_SECONDS:
         raise invalid_parameter(f"ttlSeconds must be a whole number from {MIN_TOKEN_SECONDS} to {MAX_TOKEN_SECONDS}")
     pem = text(body, "publicKeyPem", MAX_PEM)
-    return call.reply({"token": users.issue_session_token(call.cloud, text(body, "userId"), pem, seconds)})
+    return call.reply({"token": tokens.issue_session(call.cloud, text(body, "userId"), pem, seconds)})
 
 
 def _row(operation: str, method: str, name: str, handler: Callable[[Call], Awaitable[web.StreamResponse]]) -> Route:
@@ -183,5 +183,7 @@ CONTROL = (
     _row("ReadLog", "GET", "log", read_log),
     _row("ListLeftovers", "GET", "leftovers", leftovers),
     _row("IssueSessionToken", "POST", "session-token", issue_session_token),
+    _row("IssueResourcePrincipal", "POST", "resource-principal", resourceprincipals.issue),
+    _row("IssueServiceAccountToken", "POST", "service-account-token", workload.issue_account_token),
 )
 """The rows of the control calls in the route table."""

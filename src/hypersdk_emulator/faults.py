@@ -1,185 +1,140 @@
-"""Faults that a test declares: validated, matched, consumed and counted. Pure: no clock, no socket.
+"""Faults that a test declares: matched, consumed and counted. Pure: no clock, no socket.
 
-A fault hits the next `times` matching calls after letting `skip` matching calls pass. Each call meets at most one
-fault, the oldest that matches. What an effect does to a reply lives in `effects.py`; what it does to an export in
-`exporter.py`. Everything consumed stays listed, so a test can prove that its fault really happened.
+A fault hits the next `times` matching calls after letting `skip` matching calls pass; with a `probability` each
+matching call is drawn from its seed, the same every time. Each call meets at most one fault, the oldest that matches.
+What may be declared is in `faultrules.py`, what an effect does to a call in `effects.py`, `incoming.py` and
+`spoiling.py`, what it does to work in `compute`. Everything consumed stays listed, so a test can prove that it hit.
 """
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
 from typing import Any
 
-EVERY_OPERATION = "*"
-MAX_TIMES = 1_000_000
-MAX_SECONDS = 86_400
-ERROR_STATUSES = range(400, 600)
+from hypersdk_emulator.faultrules import ANY_TIMES, EFFECTS, EVERY_OPERATION, Operation, fits, validate
 
+OLDER_ETAG = "00000000-0000-4000-8000-000000000000"
+"""What `stale-etag` shows unless told otherwise."""
 
-class FaultError(ValueError):
-    """The declared fault is not one; the text names the field."""
+_SAME = {
+    "service": "service",
+    "objectName": "object_name",
+    "bucketName": "bucket",
+    "compartmentId": "compartment",
+    "instanceId": "instance",
+    "partNumber": "part",
+}
+"""Matchers that a call's fact must equal."""
 
 
 @dataclass(frozen=True)
-class Field:
-    """One field of a fault declaration: its type, and whether it must be given."""
+class Facts:
+    """What a call is about, as far as a fault can ask; empty or None = nothing of the kind.
 
-    check: Callable[[Any], bool]
-    says: str
-    required: bool = False
+    Args:
+        operation: SDK camel-case.
+        service: as in the route table.
+        path: the raw path as it came.
+        object_name: the decoded object name.
+        bucket: name of the bucket.
+        compartment: OCID of the compartment that is asked for or that the resource lives in.
+        instance: OCID of the instance.
+        first: first byte that a Range header asks for.
+        last: last byte of it; None = to the end.
+        part: number of the part.
+    """
 
+    operation: str
+    service: str = ""
+    path: str = ""
+    object_name: str = ""
+    bucket: str = ""
+    compartment: str = ""
+    instance: str = ""
+    first: int | None = None
+    last: int | None = None
+    part: int = 0
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_headers(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
-
-
-def _count(*, required: bool = False, least: int = 0) -> Field:
-    return Field(lambda v: _is_int(v) and v >= least, f"a whole number from {least}", required)
-
-
-_TEXT = Field(lambda v: isinstance(v, str) and v != "", "a text that is not empty")
-_SECONDS = Field(lambda v: _is_number(v) and 0 <= v <= MAX_SECONDS, f"seconds from 0 to {MAX_SECONDS}", required=True)
-_AFTER_BYTES = {"afterBytes": _count(required=True)}
-
-MATCHERS: Mapping[str, Field] = {
-    "times": Field(lambda v: _is_int(v) and 1 <= v <= MAX_TIMES, f"a whole number from 1 to {MAX_TIMES}"),
-    "skip": _count(),
-    "objectName": _TEXT,
-    "path": _TEXT,
-}
-
-
-@dataclass(frozen=True)
-class Effect:
-    """One kind of fault: its own fields, and the operations it makes sense for (empty: all)."""
-
-    fields: Mapping[str, Field] = field(default_factory=dict)
-    only: frozenset[str] = frozenset()
-
-
-EFFECTS: Mapping[str, Effect] = {
-    "error": Effect(
-        {
-            "status": Field(lambda v: _is_int(v) and v in ERROR_STATUSES, "a status from 400 to 599", required=True),
-            "code": Field(lambda v: isinstance(v, str), "a text", required=True),
-            "message": Field(lambda v: isinstance(v, str), "a text"),
-            "headers": Field(_is_headers, "an object of texts"),
-        }
-    ),
-    "cut-body": Effect(_AFTER_BYTES),
-    "truncated": Effect(_AFTER_BYTES),
-    "stall": Effect(_AFTER_BYTES),
-    "flip-byte": Effect({"at": _count(required=True)}),
-    "whole-body": Effect(only=frozenset({"GetObject"})),
-    "shifted-range": Effect(only=frozenset({"GetObject"})),
-    "object-replaced": Effect(only=frozenset({"GetObject"})),
-    "html": Effect(),
-    "reset": Effect(),
-    "lost-response": Effect(),
-    "hold": Effect(),
-    "hold-before": Effect(),
-    "delay": Effect({"seconds": _SECONDS}),
-    "outage": Effect({"seconds": _SECONDS}),
-    "work-request-fails": Effect(only=frozenset({"ExportImage", "CreateImage"})),
-    "export-without-object": Effect(only=frozenset({"ExportImage"})),
-    "export-all-zero": Effect(only=frozenset({"ExportImage"})),
-    "work-request-gone": Effect(only=frozenset({"GetWorkRequest"})),
-}
+    def covers(self, offset: int) -> bool:
+        """True if the range asked for has this byte."""
+        return self.first is not None and self.first <= offset and (self.last is None or offset <= self.last)
 
 
 @dataclass
 class Fault:
-    """One declared fault and what has become of it."""
+    """One declared fault and what has become of it; `times` None = without end."""
 
     id: str
     operation: str
     effect: str
-    times: int
+    times: int | None
     skip: int
     declared: Mapping[str, Any]
+    random: Random
     passed: int = 0
     consumed: int = 0
     holding: int = 0
 
     @property
-    def remaining(self) -> int:
-        """Matching calls that it will still hit."""
-        return self.times - self.consumed
+    def remaining(self) -> int | None:
+        """Matching calls that it will still hit; None = any number."""
+        return None if self.times is None else self.times - self.consumed
 
-    def matches(self, operation: str, path: str, object_name: str) -> bool:
+    @property
+    def unconsumed(self) -> bool:
+        """True if it has not done what it was declared for."""
+        return not self.consumed if self.times is None else self.consumed < self.times
+
+    def matches(self, facts: Facts, known: Operation) -> bool:
         """True if the call is one that this fault is about, spent or not."""
-        declared = self.declared
+        kind = EFFECTS[self.effect].kind
         return (
-            self.operation in (operation, EVERY_OPERATION)
-            and declared.get("objectName", object_name) == object_name
-            and declared.get("path", "") in path
+            self.operation in (facts.operation, EVERY_OPERATION)
+            and fits(kind, facts.operation, known)
+            and (kind != "ranged" or facts.first is not None)
+            and all(self._accepts(name, facts) for name in self.declared)
         )
+
+    def _accepts(self, name: str, facts: Facts) -> bool:
+        """True if the call agrees with one declared field; those of the effect say nothing about calls."""
+        wanted = self.declared[name]
+        if name in _SAME:
+            return bool(getattr(facts, _SAME[name]) == wanted)
+        if name == "path":
+            return wanted in facts.path
+        return name != "offset" or facts.covers(wanted)
 
     def text(self, name: str, default: str = "") -> str:
         """A declared text field of the effect."""
         return str(self.declared.get(name, default))
 
-    def number(self, name: str) -> int:
+    def number(self, name: str, default: int = 0) -> int:
         """A declared whole-number field of the effect."""
-        return int(self.declared[name])
+        return int(self.declared.get(name, default))
 
     @property
     def seconds(self) -> float:
-        """The declared duration of a delay or outage in real seconds."""
+        """The declared duration of a delay, an outage or a lag in seconds."""
         return float(self.declared["seconds"])
 
     @property
     def headers(self) -> dict[str, str]:
-        """The declared headers of an `error`."""
+        """The declared headers of an `error` or `html`."""
         return dict(self.declared.get("headers", {}))
 
     def as_json(self) -> dict[str, Any]:
         """The declaration with its id and counts."""
-        counts = {"id": self.id, "remaining": self.remaining, "consumed": self.consumed, "holding": self.holding}
-        return {**self.declared, "times": self.times, "skip": self.skip, **counts}
-
-
-def validate(body: Any, operations: Collection[str]) -> None:
-    """Refuse a declaration that is not one.
-
-    Args:
-        body: the decoded JSON.
-        operations: every operation the emulator knows, SDK camel-case.
-
-    Raises:
-        FaultError: names the field and what it should be.
-    """
-    if not isinstance(body, dict):
-        raise FaultError("a fault is a JSON object")
-    operation, kind = body.get("operation"), body.get("effect")
-    if not isinstance(operation, str) or (operation != EVERY_OPERATION and operation not in operations):
-        raise FaultError(f"operation: {operation!r} is no operation of this emulator")
-    if not isinstance(kind, str) or kind not in EFFECTS:
-        raise FaultError(f"effect: {kind!r} is none of {', '.join(sorted(EFFECTS))}")
-    effect = EFFECTS[kind]
-    if effect.only and operation not in effect.only:
-        raise FaultError(f"operation: the effect {kind} is for {' or '.join(sorted(effect.only))}, not {operation}")
-    _validate_fields(body, kind, {**MATCHERS, **effect.fields})
-
-
-def _validate_fields(body: Mapping[str, Any], kind: str, fields: Mapping[str, Field]) -> None:
-    for name in body:
-        if name not in ("operation", "effect") and name not in fields:
-            raise FaultError(f"{name}: no field of a fault with the effect {kind}")
-    for name, rule in fields.items():
-        if name not in body:
-            if rule.required:
-                raise FaultError(f"{name}: the effect {kind} needs {rule.says}")
-        elif not rule.check(body[name]):
-            raise FaultError(f"{name}: {body[name]!r} is not {rule.says}")
+        counts = {"consumed": self.consumed, "unconsumed": self.unconsumed, "holding": self.holding}
+        times = ANY_TIMES if self.times is None else self.times
+        return {
+            **self.declared,
+            "times": times,
+            "skip": self.skip,
+            "id": self.id,
+            "remaining": self.remaining,
+            **counts,
+        }
 
 
 class FaultBook:
@@ -189,11 +144,16 @@ class FaultBook:
         operations: every operation the emulator knows, SDK camel-case.
     """
 
-    def __init__(self, operations: Collection[str]) -> None:
+    def __init__(self, operations: Mapping[str, Operation]) -> None:
         self._operations = operations
         self._faults: dict[str, Fault] = {}
         self._numbers = itertools.count(1)
         self._outage_ends = float("-inf")
+
+    @property
+    def waiting(self) -> bool:
+        """True if some fault may still hit; if not, nobody needs to find out what a call is about."""
+        return any(fault.remaining != 0 for fault in self._faults.values())
 
     def declare(self, body: Any) -> Fault:
         """Add one fault.
@@ -202,30 +162,29 @@ class FaultBook:
             FaultError: the declaration is not one; nothing was added.
         """
         validate(body, self._operations)
+        times = body.get("times", 1)
         fault = Fault(
             id=f"fault-{next(self._numbers)}",
             operation=body["operation"],
             effect=body["effect"],
-            times=body.get("times", 1),
-            skip=body.get("skip", 0),
+            times=None if times == ANY_TIMES else times,
+            skip=body["nth"] - 1 if "nth" in body else body.get("skip", 0),
             declared=dict(body),
+            random=Random(body.get("seed", 0)),  # noqa: S311 - meant to be repeatable
         )
         self._faults[fault.id] = fault
         return fault
 
-    def take(self, operation: str, *, path: str = "", object_name: str = "") -> Fault | None:
-        """The fault that this call meets, if any; it counts as consumed from now on.
-
-        Args:
-            operation: the call, SDK camel-case.
-            path: the raw path as it came.
-            object_name: the decoded object name, empty for calls without one.
-        """
+    def take(self, facts: Facts) -> Fault | None:
+        """The fault that this call meets, if any; it counts as consumed from now on."""
+        known = self._operations.get(facts.operation, Operation())
         for fault in self._faults.values():
-            if not fault.remaining or not fault.matches(operation, path, object_name):
+            if fault.remaining == 0 or not fault.matches(facts, known):
                 continue
             if fault.passed < fault.skip:
                 fault.passed += 1
+                continue
+            if fault.random.random() >= fault.declared.get("probability", 1):
                 continue
             fault.consumed += 1
             return fault

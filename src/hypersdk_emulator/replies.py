@@ -1,19 +1,15 @@
-"""Replies that send an object's bytes from its files, by sendfile, and the faults that spoil such a body."""
+"""Replies that send an object's bytes from its files, by sendfile, and the ways to end a connection."""
 
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.faults import Fault
-
-BODY_EFFECTS = frozenset({"cut-body", "truncated", "stall", "flip-byte"})
-_CHECK_SECONDS = 0.2  # how often a stalled body looks whether its client is still there
 
 
 @dataclass(frozen=True)
@@ -39,84 +35,48 @@ class Window:
         return f"bytes {self.first}-{self.end - 1}/{self.total}"
 
 
-class BodyReply(web.StreamResponse):
-    """Sends a window of an object; how many bytes really went out is noted in the request's log entry.
+Pieces = Callable[[int, int], Sequence[Segment]]
+"""The files that hold the bytes from one offset up to another, in order."""
+
+
+class FileBody:
+    """A window of an object, sent from its files; they stay readable until `close`.
 
     Args:
         cloud: Where the files are.
-        segments: The pieces that cover the window, in order.
+        pieces: Finds them.
         window: The bytes to send.
-        partial: Answer 206 with `Content-Range`.
-        headers: Further reply headers.
-        fault: A fault that hits the body.
     """
 
-    def __init__(
-        self,
-        cloud: Cloud,
-        segments: Sequence[Segment],
-        window: Window,
-        *,
-        partial: bool,
-        headers: Mapping[str, str],
-        fault: Fault | None = None,
-    ) -> None:
-        super().__init__(status=206 if partial else 200, headers=headers)
+    def __init__(self, cloud: Cloud, pieces: Pieces, window: Window) -> None:
         self._cloud = cloud
-        self._segments = segments
-        self._window = window
-        self._fault = fault
-        if partial:
-            self.headers["content-range"] = window.content_range
-        self.headers["content-length"] = str(window.end - window.first)
-        self._sent = 0
-        self._files = [segment.file for segment in segments]
-        cloud.bodies.hold(self._files)
+        self._pieces = pieces
+        self._files: list[str] = []
+        self.sent = 0
+        self.show(window)
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send headers and body."""
-        try:
-            writer = await super().prepare(request)
-            if request.method != "HEAD" and not await self._send(request):
-                return writer
-            await super().write_eof()
-        finally:
-            self._cloud.bodies.done(self._files)
-            self._files = []
-            request["entry"]["bytes"] = self._sent
-        return writer
+    def show(self, window: Window) -> None:
+        """Send another window of the same object."""
+        self.close()
+        self.window = window
+        self._segments = self._pieces(window.first, window.end)
+        self._files = [segment.file for segment in self._segments]
+        self._cloud.bodies.hold(self._files)
 
-    async def _send(self, request: web.BaseRequest) -> bool:
-        """Send the body, spoiled if a fault says so; False if the connection is no longer to be used."""
-        first, end = self._window.first, self._window.end
-        fault = self._fault
-        if fault is None:
-            await self._send_range(request, first, end)
-            return True
-        if fault.effect == "flip-byte":
-            at = min(first + fault.number("at"), end - 1)
-            await self._send_range(request, first, at)
-            if at >= first:
-                await self.write(bytes([self._read_byte(at) ^ 1]))
-                self._sent += 1
-            await self._send_range(request, at + 1, end)
-            return True
-        stop = min(first + fault.number("afterBytes"), end)
-        await self._send_range(request, first, stop)
-        if fault.effect == "stall":
-            if not await stalled(self._cloud, request, fault):
-                return False
-            await self._send_range(request, stop, end)
-            return True
-        close(request)
-        return False
+    @property
+    def size(self) -> int:
+        """Bytes in the window."""
+        return self.window.end - self.window.first
 
-    async def _send_range(self, request: web.BaseRequest, first: int, end: int) -> None:
+    def close(self) -> None:
+        """Let the files go."""
+        self._cloud.bodies.done(self._files)
+        self._files = []
+
+    async def send(self, request: web.BaseRequest, first: int, end: int) -> None:
+        """Send bytes of the window, by their places in it."""
         loop = asyncio.get_running_loop()
-        for segment in self._segments:
-            start, stop = max(first, segment.start), min(end, segment.start + segment.size)
-            if start >= stop:
-                continue
+        for segment, start, stop in self._parts(first, end):
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the client left")
             with self._cloud.bodies.open(segment.file) as source:
@@ -124,52 +84,65 @@ class BodyReply(web.StreamResponse):
                 try:
                     await loop.sendfile(request.transport, source, offset, stop - start)
                 finally:
-                    self._sent += source.tell() - offset
+                    self.sent += source.tell() - offset
 
-    def _read_byte(self, at: int) -> int:
+    def read(self, first: int, end: int) -> bytes:
+        """Bytes of the window, for the few replies that are made of them."""
+        found: list[bytes] = []
+        for segment, start, stop in self._parts(first, end):
+            with self._cloud.bodies.open(segment.file) as source:
+                source.seek(start - segment.start)
+                found.append(source.read(stop - start))
+        return b"".join(found)
+
+    def _parts(self, first: int, end: int) -> Iterator[tuple[Segment, int, int]]:
+        first, end = self.window.first + first, self.window.first + end
         for segment in self._segments:
-            if segment.start <= at < segment.start + segment.size:
-                with self._cloud.bodies.open(segment.file) as source:
-                    source.seek(at - segment.start)
-                    return source.read(1)[0]
-        raise AssertionError("the segments do not cover the window")
+            start, stop = max(first, segment.start), min(end, segment.start + segment.size)
+            if start < stop:
+                yield segment, start, stop
 
 
-class SpoiledReply(web.StreamResponse):
-    """Sends a reply that is in memory with a fault in its body: cut, stalled, or one bit wrong."""
+class BodyReply(web.StreamResponse):
+    """Sends a window of an object; how many bytes really went out is noted in the request's log entry.
 
-    def __init__(self, cloud: Cloud, whole: web.Response, fault: Fault) -> None:
-        super().__init__(status=whole.status, headers=whole.headers)
-        self._cloud = cloud
-        self._fault = fault
-        body = whole.body if isinstance(whole.body, bytes) else b""
-        self.headers["content-length"] = str(len(body))
-        if fault.effect == "flip-byte" and body:
-            at = min(fault.number("at"), len(body) - 1)
-            body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
-        self._data = body
+    Args:
+        cloud: Where the files are.
+        pieces: Finds the files of any bytes of the object.
+        window: The bytes to send.
+        partial: Answer 206 with `Content-Range`.
+        headers: Further reply headers.
+    """
+
+    def __init__(
+        self, cloud: Cloud, pieces: Pieces, window: Window, *, partial: bool, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(headers=headers)
+        self.cloud = cloud
+        self.body = FileBody(cloud, pieces, window)
+        self.show(window, partial=partial)
+
+    def show(self, window: Window, *, partial: bool) -> None:
+        """Send these bytes, as a part or as the whole."""
+        if window != self.body.window:
+            self.body.show(window)
+        self.set_status(206 if partial else 200)
+        self.headers.pop("content-range", None)
+        if partial:
+            self.headers["content-range"] = window.content_range
+        self.headers["content-length"] = str(self.body.size)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send headers and as much of the body as the fault lets through."""
-        writer = await super().prepare(request)
-        stop = len(self._data) if self._fault.effect == "flip-byte" else self._fault.number("afterBytes")
-        await self.write(self._data[:stop])
-        if self._fault.effect == "stall" and not await stalled(self._cloud, request, self._fault):
-            return writer
-        if self._fault.effect in ("cut-body", "truncated"):
-            close(request)
-            return writer
-        await self.write(self._data[stop:])
-        await super().write_eof()
+        """Send headers and body."""
+        try:
+            writer = await super().prepare(request)
+            if request.method != "HEAD":
+                await self.body.send(request, 0, self.body.size)
+            await super().write_eof()
+        finally:
+            self.body.close()
+            request["entry"]["bytes"] = self.body.sent
         return writer
-
-
-async def stalled(cloud: Cloud, request: web.BaseRequest, fault: Fault) -> bool:
-    """Wait until the fault is released; False if the client left before."""
-    while not await cloud.holds.wait(fault, _CHECK_SECONDS):
-        if request.transport is None or request.transport.is_closing():
-            return False
-    return True
 
 
 def close(request: web.BaseRequest) -> None:
@@ -198,14 +171,3 @@ class NoReply(web.Response):
         """Send nothing."""
         reset(request)
         return await super().prepare(request)
-
-
-class LastReply(web.Response):
-    """A reply after which the connection closes."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Send the rest, then close."""
-        request = self._req
-        await super().write_eof(data)
-        if request is not None:
-            close(request)

@@ -3,12 +3,13 @@
 import re
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
 
 from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.faultrules import Operation
 
 Handler = Callable[[Any], Awaitable[web.StreamResponse]]  # takes a Call, which knows its Route: no import in a circle
 
@@ -24,7 +25,7 @@ class Route:
         pattern: Path with `{name}` for one segment and `{name*}` for the rest of the path, slashes included.
         handler: What answers.
         auth: `signed`; `public` = signed, or anonymous where the bucket is public; `par` = token in the path;
-            `control` = the emulator's own calls.
+            `own` = the handler finds out who calls; `control` = the emulator's own calls.
         body_signed: The signature covers the body (all but PutObject and UploadPart, on methods with a body).
         header: Taken only if the request has this header with the value `true`.
         differs: What the emulator does not do as OCI does; empty = nothing known. The support table in the docs says it.
@@ -39,6 +40,22 @@ class Route:
     body_signed: bool = True
     header: str = ""
     differs: str = ""
+
+
+def operations_of(routes: Iterable[Route]) -> dict[str, Operation]:
+    """What faults must know about each operation, by its name; the emulator's own calls meet no faults."""
+    found: dict[str, Operation] = {}
+    for route in routes:
+        if route.auth == "control":
+            continue
+        known = found.get(route.operation, Operation(method=route.method))
+        found[route.operation] = replace(
+            known,
+            services=known.services | {route.service},
+            uploads=known.uploads or not route.body_signed,
+            in_path=known.in_path or "{object" in route.pattern,
+        )
+    return found
 
 
 class Router:

@@ -27,7 +27,7 @@ from emulator import Emulator, Seed
 import hypersdk
 from hypersdk.cli import cli
 from hypersdk_emulator.assumptions import Assumptions
-from hypersdk_emulator.faults import EFFECTS
+from hypersdk_emulator.faultrules import EFFECTS
 from hypersdk_emulator.seeds.demo_seed import write_demo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -4,9 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypersdk_emulator.faults import EFFECTS, FaultBook, FaultError
+from hypersdk_emulator.faultrules import EFFECTS, FaultError, Operation
+from hypersdk_emulator.faults import Facts, FaultBook
 
-OPERATIONS = frozenset({"GetObject", "ListImages", "ExportImage", "CreateImage", "GetWorkRequest"})
+OPERATIONS = {
+    "GetObject": Operation(frozenset({"objectstorage", "s3"}), in_path=True),
+    "HeadObject": Operation(frozenset({"objectstorage"}), "HEAD", in_path=True),
+    "UploadPart": Operation(frozenset({"objectstorage"}), "PUT", uploads=True, in_path=True),
+    "ListImages": Operation(frozenset({"compute"})),
+    "ExportImage": Operation(frozenset({"compute"}), "POST"),
+    "CreateImage": Operation(frozenset({"compute"}), "POST"),
+    "GetWorkRequest": Operation(frozenset({"workrequests"})),
+}
 
 
 def book(*faults):
@@ -23,7 +32,7 @@ def book(*faults):
 def test_every_call_meets_at_most_one_fault_and_all_is_counted(faults, calls):
     """Consumed faults equal the calls hit, none beyond its times, and a fault starts only after its skip."""
     made = book(*({"operation": o, "times": t, "skip": s, "effect": "reset"} for o, t, s in faults))
-    hit = [fault for call in calls if (fault := made.take(call))]
+    hit = [fault for call in calls if (fault := made.take(Facts(call)))]
     assert len(hit) == sum(row["consumed"] for row in made.listing())
     for row in made.listing():
         assert 0 <= row["consumed"] <= row["times"]
@@ -37,17 +46,17 @@ def test_the_oldest_matching_fault_goes_first_and_spent_ones_stay_listed():
     made = book(
         {"operation": "GetObject", "effect": "reset"}, {"operation": "GetObject", "effect": "html", "objectName": "a"}
     )
-    assert [made.take("GetObject", object_name="a").effect for _ in range(2)] == ["reset", "html"]
-    assert made.take("GetObject", object_name="a") is None
+    assert [made.take(Facts("GetObject", object_name="a")).effect for _ in range(2)] == ["reset", "html"]
+    assert made.take(Facts("GetObject", object_name="a")) is None
     assert [(row["consumed"], row["remaining"]) for row in made.listing()] == [(1, 0), (1, 0)]
 
 
 def test_object_name_and_path_narrow_a_fault():
     """The objectName compares exactly and path is a part of the raw path."""
     made = book({"operation": "GetObject", "effect": "reset", "objectName": "a/b", "path": "/b/one/"})
-    assert made.take("GetObject", path="/n/ns/b/one/o/a", object_name="a") is None
-    assert made.take("GetObject", path="/n/ns/b/two/o/a%2Fb", object_name="a/b") is None
-    assert made.take("GetObject", path="/n/ns/b/one/o/a%2Fb", object_name="a/b") is not None
+    assert made.take(Facts("GetObject", path="/n/ns/b/one/o/a", object_name="a")) is None
+    assert made.take(Facts("GetObject", path="/n/ns/b/two/o/a%2Fb", object_name="a/b")) is None
+    assert made.take(Facts("GetObject", path="/n/ns/b/one/o/a%2Fb", object_name="a/b")) is not None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +100,7 @@ def test_an_outage_lasts_its_real_time_and_ends_when_faults_are_dropped():
     """From the call that meets it on nothing answers for the declared seconds; DELETE faults ends it early."""
     made = book({"operation": "*", "effect": "outage", "seconds": 60})
     assert not made.in_outage(100.0)
-    made.start_outage(made.take("ListImages"), 100.0)
+    made.start_outage(made.take(Facts("ListImages")), 100.0)
     assert made.in_outage(159.9)
     assert not made.in_outage(160.0)
     made.start_outage(made.declare({"operation": "*", "effect": "outage", "seconds": 60}), 200.0)

@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypersdk_emulator.bodies import Received
 from hypersdk_emulator.call import Call, one_of
 from hypersdk_emulator.checksums import ALGORITHMS
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
+from hypersdk_emulator.incoming import flipped
 from hypersdk_emulator.objectstorage import storage
 from hypersdk_emulator.objectstorage.storage import Bucket, Content, StoredObject
 from hypersdk_emulator.replies import Window
@@ -24,6 +25,7 @@ CONTENT_HEADERS = ("content-type", "content-language", "content-encoding", "cont
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _SSE = "opc-sse-customer-"
 _DAY_SECONDS = 86400
+_CHUNK = 1 << 20
 _YEAR_DAYS = 365
 
 
@@ -268,7 +270,29 @@ async def receive(call: Call, wanted: Expected) -> Received:
             call.cloud.bodies.discard([received.file])
             text = f"The computed {name} of the body ({have}) is not the expected {name} ({value})"
             raise ServiceError(400, f"UnmatchedContent{name}", text)
+    if call.fault is not None and call.fault.effect == "store-flipped":
+        return await _stored_flipped(call, received, wanted)
     return received
+
+
+async def _stored_flipped(call: Call, received: Received, wanted: Expected) -> Received:
+    """The body with one bit wrong, as a fault wants it: after its checksums were found good."""
+    assert call.fault is not None
+    at = min(call.fault.number("at"), max(received.size - 1, 0))
+    try:
+        return await call.cloud.bodies.receive(_flipped_file(call, received, at), wanted.algorithms)
+    finally:
+        call.cloud.bodies.discard([received.file])
+
+
+async def _flipped_file(call: Call, received: Received, at: int) -> AsyncIterator[bytes]:
+    if not received.size:
+        return
+    done = 0
+    with call.cloud.bodies.open(received.file) as source:
+        while chunk := source.read(_CHUNK):
+            yield flipped(chunk, at - done)
+            done += len(chunk)
 
 
 def checksum_headers(received: Received, algorithms: frozenset[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -30,7 +31,7 @@ from hypersdk_emulator.objectstorage.common import (
     window,
 )
 from hypersdk_emulator.objectstorage.storage import Content, StoredObject
-from hypersdk_emulator.replies import BODY_EFFECTS, BodyReply, Window
+from hypersdk_emulator.replies import BodyReply, Window
 
 _OVERRIDES = {
     "httpResponseContentType": "content-type",
@@ -135,37 +136,21 @@ async def head_object(call: Call) -> web.StreamResponse:
 
 async def get_object(call: Call) -> web.StreamResponse:
     """GetObject, whole or one range of it."""
-    effect = call.fault.effect if call.fault else ""
-    if effect == "object-replaced":
-        await _replace(call)
     found = _readable(call)
     if found.archival_state(call.cloud.clock.timestamp()) not in (None, "Restored"):
         text = f"The object '{found.name}' is archived; restore it before reading it"
         raise ServiceError(409, "NotRestored", text)
-    size = found.content.size
-    asked = window(call.header("range"), size)
-    part = asked or Window(0, size, size)
-    if effect == "whole-body":
-        asked, part = None, Window(0, size, size)
-    if effect == "shifted-range":
-        part = _shifted(part)
+    asked = window(call.header("range"), found.content.size)
     return BodyReply(
         call.cloud,
-        storage.segments(call.cloud, found.content.body, part.first, part.end),
-        part,
+        partial(storage.segments, call.cloud, found.content.body),
+        asked or Window(0, found.content.size, found.content.size),
         partial=asked is not None,
         headers=object_headers(call, found),
-        fault=call.fault if effect in BODY_EFFECTS else None,
     )
 
 
-def _shifted(part: Window) -> Window:
-    """As many bytes as asked for, one further on (or one before, at the object's end)."""
-    step = 1 if part.end < part.total else -min(1, part.first)
-    return Window(part.first + step, part.end + step, part.total)
-
-
-async def _replace(call: Call) -> None:
+async def replace_object(call: Call) -> None:
     """Put other bytes of the same length in an object's place, as another writer would."""
     bucket = require_bucket(call)
     found = require_object(call, bucket, call.params["object"])
