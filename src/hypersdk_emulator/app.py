@@ -45,6 +45,8 @@ def _finished(request: web.BaseRequest, response: web.StreamResponse) -> web.Str
         response.headers[name] = value
     if response.status == web.HTTPNoContent.status_code:
         response.headers.pop("content-type", None)
+    if request.headers.get("expect") and not request.content.is_eof():
+        response.force_close()  # a body that was not asked for may come or not: what follows could be either
     return response
 
 
@@ -70,9 +72,12 @@ async def _serve(cloud: Cloud, router: Router, request: web.BaseRequest) -> web.
         response = _error_reply(request, error)
     except ConnectionError:
         response = NoReply()
-    except Exception:  # noqa: BLE001 - a fault of the emulator must reach the log and the client as a 500
-        entry["error"] = traceback.format_exc()
-        response = _error_reply(request, ServiceError(500, "InternalServerError", "The emulator failed; see its log"))
+    except Exception as error:  # noqa: BLE001 - a fault of the emulator must reach the log and the client as a 500
+        refusal = machine_refuses(error)
+        if refusal is None:
+            entry["error"] = traceback.format_exc()
+            refusal = ServiceError(500, "InternalServerError", "The emulator failed; see its log")
+        response = _error_reply(request, refusal)
     entry["status"] = None if isinstance(response, NoReply) else response.status
     length = response.headers.get("content-length")
     entry["bytes"] = int(length) if length else getattr(response, "content_length", None)

@@ -142,6 +142,7 @@ class Cloud:
         self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
         self.network_away: Callable[[Callable[[], bool]], Coroutine[Any, Any, None]] | None = None
         self.oke: Cluster | None = None
+        self.metadata_port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def assume(self, values: Mapping[str, Any]) -> None:

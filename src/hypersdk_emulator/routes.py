@@ -1,9 +1,10 @@
 """The route table: one row per operation. Docs' support table, fault names and the log derive from it."""
 
 from hypersdk_emulator.compute import limits
+from hypersdk_emulator.compute.metadata import METADATA
 from hypersdk_emulator.compute.routes import COMPUTE
 from hypersdk_emulator.control import CONTROL
-from hypersdk_emulator.identity.routes import IDENTITY
+from hypersdk_emulator.identity.routes import AUTH, IDENTITY, PARENTS, PROXYMUX
 from hypersdk_emulator.objectstorage.routes import STORAGE
 from hypersdk_emulator.routing import Route
 
@@ -17,4 +18,7 @@ LIMITS = (
     ),
 )
 
-ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *LIMITS, *STORAGE)
+ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *AUTH, *LIMITS, *STORAGE)
+
+EVERYWHERE = (*ROUTES, *METADATA, *PARENTS, *PROXYMUX)
+"""All rows, with those of the metadata service and of the OKE stand-in, which listen elsewhere."""

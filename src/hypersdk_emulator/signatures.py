@@ -1,4 +1,4 @@
-"""Checks HTTP signatures as OCI's services do: API keys and session tokens.
+"""Checks HTTP signatures as OCI's services do: API keys, session tokens, tokens of principals.
 
 Scheme: draft-cavage-http-signatures-08 with OCI's rules ("Request Signatures" in OCI's documentation): `version="1"`,
 `rsa-sha256`, at most 5 minutes of clock skew by the real clock, `x-date` before `date`, and on calls whose body is
@@ -32,8 +32,14 @@ class SignatureRefused(Exception):
 class Principal:
     """Who signed a request.
 
-    `kind` is `api_key`, `session_token`, `par` or `anonymous`. `denied` holds operation names, `denied_compartments`
-    the compartments in which nothing (or, with `denied`, none of those operations) is allowed.
+    Args:
+        kind: `api_key`, `session_token`, `instance_principal`, `resource_principal`, `workload_identity`, `par` or
+            `anonymous`.
+        user_id: OCID of the user, or of the instance or resource that signed.
+        federated: Needs a PAR for exports and imports.
+        denied: Operation names that are refused.
+        denied_compartments: Where nothing (or, with `denied`, none of those operations) is allowed.
+        facts: What policies and dynamic groups may ask about the signer, by their own names (`instance.id`).
     """
 
     kind: str
@@ -41,7 +47,7 @@ class Principal:
     federated: bool = False
     denied: frozenset[str] = frozenset()
     denied_compartments: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def may(self, operation: str, compartment: str | None) -> bool:
         """True if the operation is allowed, in this compartment if one is named."""
@@ -60,6 +66,7 @@ class Signed:
     target: str
     headers: Mapping[str, str]
     body_signed: bool
+    host_signed: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,9 @@ def _parse(header: str) -> _Authorization:
 
 
 def _check_names(signed: Signed, names: tuple[str, ...]) -> None:
-    wanted = {"(request-target)", "host"} | (BODY_HEADERS if signed.body_signed else set())
+    wanted = {"(request-target)"} | (BODY_HEADERS if signed.body_signed else set())
+    if signed.host_signed:
+        wanted.add("host")
     missing = wanted.difference(names)
     if "x-date" not in names and ("date" not in names or "x-date" in signed.headers):
         missing.add("date")
@@ -153,6 +162,11 @@ class TokenIssuer:
         key = serialization.load_pem_private_key(pem.encode(), None)
         assert isinstance(key, rsa.RSAPrivateKey)
         self._key = key
+
+    @property
+    def key(self) -> rsa.RSAPublicKey:
+        """The public half of the signing key."""
+        return self._key.public_key()
 
     @staticmethod
     def new_key() -> str:

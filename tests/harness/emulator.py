@@ -285,6 +285,7 @@ class Emulator:
     endpoint: str = ""
     token: str = ""
     ca: Path | None = None
+    metadata: str = ""
     process: subprocess.Popen[str] = field(init=False)
 
     def start(self) -> Self:
@@ -304,6 +305,7 @@ class Emulator:
         assert ready, f"the emulator did not start: exit {self.process.wait(READY_SECONDS)}"
         self.endpoint, self.token = ready["endpoint"], ready["token"]
         self.ca = Path(ready["ca"]) if ready["ca"] else None
+        self.metadata = ready["metadata"]
         return self
 
     def stop(self, how: int = signal.SIGTERM) -> int:

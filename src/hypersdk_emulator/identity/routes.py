@@ -32,6 +32,9 @@ AUTH = (
 )
 """The rows of the auth service, and of the services that hand out tokens of resources."""
 
+PARENTS = (_auth("GetResourcePrincipalToken", "/", resourceprincipals.get_token, method="GET"),)
+"""The row of the services of nested resources' parents, beside the metadata service."""
+
 PROXYMUX = (
     _auth("CreateWorkloadSessionToken", "/resourcePrincipalSessionTokens", workload.create_session_token, auth="own"),
 )

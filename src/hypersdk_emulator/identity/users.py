@@ -79,13 +79,11 @@ def principal_of(cloud: Cloud, user_id: str, kind: str) -> Principal | None:
 
 
 def find_key(cloud: Cloud, key_id: str) -> tuple[rsa.RSAPublicKey, Principal]:
-    """Public key and principal of a signature's `keyId`.
+    """Public key and principal of an API key, `tenancy/user/fingerprint`.
 
     Raises:
-        SignatureRefused: Unknown key, unknown user, or a token that is not (or no longer) good.
+        SignatureRefused: Unknown key or unknown user.
     """
-    if key_id.startswith("ST$"):
-        return _find_session(cloud, key_id[3:])
     row = cloud.db.one("SELECT user, public_key FROM api_keys WHERE key_id = ?", key_id)
     principal = None if row is None else principal_of(cloud, row["user"], "api_key")
     if row is None or principal is None:
@@ -94,42 +92,6 @@ def find_key(cloud: Cloud, key_id: str) -> tuple[rsa.RSAPublicKey, Principal]:
     if pem not in _PUBLIC_KEYS:
         _PUBLIC_KEYS[pem] = public_key(pem)
     return _PUBLIC_KEYS[pem], principal
-
-
-def issue_session_token(cloud: Cloud, user_id: str, pem: str, seconds: float) -> str:
-    """A session token for a user, bound to a public key.
-
-    It ends when either clock has passed its lifetime: clients judge `exp` by the real clock, tests by the virtual one.
-
-    Raises:
-        ServiceError: No such user, or not a public key.
-    """
-    if principal_of(cloud, user_id, "session_token") is None:
-        raise invalid_parameter(f"userId: no user {user_id}")
-    try:
-        key = public_key(pem)
-    except ValueError as error:
-        raise invalid_parameter(f"publicKeyPem: {error}") from None
-    real, virtual = cloud.clock.wall(), cloud.clock.timestamp()
-    claims = {
-        "sub": user_id,
-        "tenant": cloud.settings.tenancy_id,
-        "iat": int(real),
-        "exp": int(real + seconds),
-        "virtual_exp": virtual + seconds,
-        "ptype": "user",
-    }
-    return cloud.tokens.issue(claims, key)
-
-
-def _find_session(cloud: Cloud, token: str) -> tuple[rsa.RSAPublicKey, Principal]:
-    claims, key = cloud.tokens.read(token)
-    if cloud.clock.wall() >= claims["exp"] or cloud.clock.timestamp() >= claims["virtual_exp"]:
-        raise SignatureRefused("the session token has expired")
-    principal = principal_of(cloud, claims["sub"], "session_token")
-    if principal is None:
-        raise SignatureRefused(f"unknown user {claims['sub']}")
-    return key, principal
 
 
 # ---------------------------------------------------------------- operations
@@ -215,18 +177,6 @@ async def list_compartments(call: Call) -> web.StreamResponse:
         rows = [row for row in rows if call.principal.may("GetCompartment", row["id"])]
     found, headers = call.page(rows)
     return call.reply([_compartment(row) for row in found], headers=headers)
-
-
-async def list_availability_domains(call: Call) -> web.StreamResponse:
-    """The availability domains that the seed's instances name, or three of our own."""
-    compartment = call.required("compartmentId")
-    if not is_compartment(call.cloud, compartment):
-        raise not_authorized_or_not_found()
-    settings = call.cloud.settings
-    names = settings.availability_domains or [f"Emul:{settings.region.upper()}-AD-{n}" for n in (1, 2, 3)]
-    return call.reply(
-        [{"name": name, "id": f"ocid1.availabilitydomain.oc1..{name}", "compartmentId": compartment} for name in names]
-    )
 
 
 def _user(cloud: Cloud, row: Any) -> dict[str, Any]:
