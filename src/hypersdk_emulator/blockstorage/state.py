@@ -246,7 +246,7 @@ def backup_type(asked: str | None, *, earlier: bool, resized: bool) -> BackupTyp
 
 @dataclass(frozen=True)
 class Saved:
-    """What a delta's rules need of a backup; `number` counts the backups of one volume, `size` is the volume's in GB."""
+    """What a delta's rules need of a backup: `number` counts those of one volume, `size` is the volume's in GB."""
 
     id: str
     volume_id: str
@@ -269,9 +269,8 @@ def may_delta(first: Saved, second: Saved, between: Iterable[Saved], block_size:
         ServiceError: 400, 403 (other volume, resized) or 409 (not available).
     """
     if block_size & (block_size - 1) or not MIN_CHANGE_BLOCK <= block_size <= MAX_CHANGE_BLOCK:
-        raise invalid_parameter(
-            f"changeBlockSizeInBytes is {block_size}; it must be a power of 2 from {MIN_CHANGE_BLOCK} to {MAX_CHANGE_BLOCK}"
-        )
+        allowed = f"a power of 2 from {MIN_CHANGE_BLOCK} to {MAX_CHANGE_BLOCK}"
+        raise invalid_parameter(f"changeBlockSizeInBytes is {block_size}; it must be {allowed}")
     for backup in (first, second):
         if backup.state != BackupState.AVAILABLE:
             raise ServiceError(409, "IncorrectState", f"The backup {backup.id} is {backup.state}; it must be AVAILABLE")
