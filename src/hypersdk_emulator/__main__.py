@@ -24,6 +24,7 @@ from hypersdk_emulator.app import OPERATIONS, make_runner
 from hypersdk_emulator.assumptions import AssumptionError
 from hypersdk_emulator.cloud import Cloud, Cluster, Options
 from hypersdk_emulator.compute.metadata import METADATA
+from hypersdk_emulator.connections import allow_many
 from hypersdk_emulator.identity.routes import PARENTS, PROXYMUX
 from hypersdk_emulator.identity.workload import PORT
 from hypersdk_emulator.listener import Listener
@@ -146,6 +147,7 @@ def _context(authority: tls.Authority) -> ssl.SSLContext:
 def main() -> int:
     """Run; exit status 2 for a bad seed or assumption, a port or state that somebody else uses."""
     arguments = parser().parse_args()
+    allow_many()
     temporary = None if arguments.state else Path(tempfile.mkdtemp(prefix="hypersdk-emulator-"))
     state = temporary or arguments.state.absolute()
     try:

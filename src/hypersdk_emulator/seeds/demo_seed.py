@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import pathlib
+import secrets
 import sys
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
+from hypersdk_emulator.guide import write_private
 from hypersdk_emulator.seeds.demo_disk import build_demo_disk
+from hypersdk_emulator.seeds.keypair import write_key
 
 # Fixed identifiers: a rehearsal cloud is private to its directory, and docs can name them.
 TENANCY = "ocid1.tenancy.oc1..rehearsaltenancy"
@@ -35,11 +33,11 @@ def write_demo(folder: pathlib.Path) -> pathlib.Path:
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    public_pem, fingerprint = _write_key(folder / "key.pem")
-    _write_private(
+    public_pem, fingerprint = write_key(folder / "key.pem")
+    write_private(
         folder / "config",
         f"[DEFAULT]\ntenancy={TENANCY}\nuser={USER}\nfingerprint={fingerprint}\nkey_file={folder / 'key.pem'}\n"
-        f"region={REGION}\n".encode(),
+        f"region={REGION}\n",
     )
     disk = folder / "boot.raw"
     build_demo_disk(disk)
@@ -48,32 +46,20 @@ def write_demo(folder: pathlib.Path) -> pathlib.Path:
     return seed
 
 
-def _write_key(path: pathlib.Path) -> tuple[str, str]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    _write_private(path, private + b"OCI_API_KEY\n")
-    public = key.public_key()
-    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    # OCI's fingerprint is the MD5 of the DER SubjectPublicKeyInfo ("Required Keys and OCIDs").
-    digest = hashlib.md5(der, usedforsecurity=False).digest()
-    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return pem.decode(), ":".join(f"{byte:02x}" for byte in digest)
-
-
-def _write_private(path: pathlib.Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-
-
 def _seed(disk: pathlib.Path, public_pem: str, fingerprint: str) -> dict[str, object]:
     return {
         "region": REGION,
         "namespace": "rehearsal",
         "tenancyId": TENANCY,
         "compartments": [{"id": COMPARTMENT, "name": "web"}],
-        "users": [{"id": USER, "apiKeys": [{"fingerprint": fingerprint, "publicKeyPem": public_pem}]}],
+        "users": [
+            {
+                "id": USER,
+                "name": "rehearsal",
+                "apiKeys": [{"fingerprint": fingerprint, "publicKeyPem": public_pem}],
+                "customerSecretKeys": [{"accessKey": secrets.token_hex(20), "secretKey": secrets.token_urlsafe(32)}],
+            }
+        ],
         "buckets": [{"name": BUCKET, "compartmentId": COMPARTMENT}],
         "images": [
             {
