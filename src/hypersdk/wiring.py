@@ -82,10 +82,13 @@ class Wiring:
         Raises:
             ConfigError: the settings cannot work.
             AuthError: the credentials cannot be used.
+            PassingError: a principal's token could not be had.
         """
         from hypersdk.vendors.oci.session import open_session
 
-        return open_session(self.config.oci)
+        # Nothing is known of the network yet: a principal's first requests are repeated, not waited for.
+        first = Retrier(self.config.retry, self.waiter, NetworkMonitor(None))
+        return open_session(self.config.oci, call=first.call)
 
     @cached_property
     def monitor(self) -> NetworkMonitor:

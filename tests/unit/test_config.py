@@ -134,7 +134,7 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
         ("oci:\n  tenancy_ocid: mine\n", "hypersdk.yaml:2 oci.tenancy_ocid: not an OCID: 'mine'"),
         ("oci:\n  fingerprint: ab:cd\n", "hypersdk.yaml:2 oci.fingerprint: 'ab:cd' is not a fingerprint"),
         ("oci:\n  enabled: maybe\n", "hypersdk.yaml:2 oci.enabled: not a switch: 'maybe'"),
-        ("oci:\n  auth: instance_principal\n", "oci.auth: 'instance_principal' is not one of api_key, security_token"),
+        ("oci:\n  auth: pkcs11\n", "oci.auth: 'pkcs11' is not one of api_key, security_token, instance_principal"),
         ("oci:\n  export_format: iso\n", "hypersdk.yaml:2 oci.export_format: 'iso' is not one of qcow2"),
         ("oci:\n  endpoint: ftp://x\n", "hypersdk.yaml:2 oci.endpoint: not an endpoint"),
         ("oci:\n  endpoint: http://u:p@x\n", "hypersdk.yaml:2 oci.endpoint: not an endpoint"),

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -13,9 +15,11 @@ from hypersdk import errors
 from hypersdk.config import Config, load_config
 from hypersdk.model import Secret
 from hypersdk.vendors.oci import regions
+from hypersdk.vendors.oci.connecting import bypasses_proxy
 from hypersdk.vendors.oci.credentials import OciSettings
 from hypersdk.vendors.oci.keys import fingerprint
-from hypersdk.vendors.oci.session import CLIENTS, OciSession, bypasses_proxy, open_session
+from hypersdk.vendors.oci.kinds.api_key import ApiKey
+from hypersdk.vendors.oci.session import CLIENTS, OciSession, open_session
 
 TENANCY = "ocid1.tenancy.oc1..aaaatenancy"
 USER = "ocid1.user.oc1..aaaauser"
@@ -395,7 +399,7 @@ def test_no_proxy_as_curl_reads_it(host: str, no_proxy: str, direct: bool) -> No
 def test_signatures_are_used_again_for_a_minute(home: Home) -> None:
     """One signature serves all ranges of an object for a minute; parts are signed one by one; no header is lost."""
     clock = [100.0]
-    session = OciSession(home.load().oci, home.key, None, now=lambda: NOW, clock=lambda: clock[0])
+    session = OciSession(home.load().oci, ApiKey(home.load().oci), now=lambda: NOW, clock=lambda: clock[0])
     first = session.sign("GET", "https://h:8443/n/ns/b/b/o/a%2Fb?versionId=1", {"Range": "bytes=0-1"})
     again = session.sign("GET", "https://h:8443/n/ns/b/b/o/a%2Fb?versionId=1", {"Range": "bytes=2-3"})
     assert first["authorization"] == again["authorization"]
@@ -414,13 +418,18 @@ def test_refresh_reads_the_token_anew(home: Home) -> None:
     home.token()
     home.profile(security_token_file="token")
     session = home.open()
-    client = session.client("IdentityClient")
+    signer = session.client("IdentityClient").base_client.signer
     before = session.sign("GET", "https://h/n", {})
     assert not session.refresh()
     home.token(NOW + timedelta(hours=2))
     assert session.refresh()
     assert session.sign("GET", "https://h/n", {})["authorization"] != before["authorization"]
-    assert client.base_client.signer.api_key in session.sign("GET", "https://h/n", {})["authorization"]
+    request = SimpleNamespace(method="GET", url="https://h/n", path_url="/n", headers={}, body=None)
+    key_of = re.compile(r'keyId="[^"]+"').search
+    assert (
+        key_of(signer(request).headers["authorization"])[0]
+        == key_of(session.sign("GET", "https://h/n", {})["authorization"])[0]
+    )
     home.token(NOW - timedelta(hours=2))
     with pytest.raises(errors.AuthError, match="expired"):
         session.refresh()

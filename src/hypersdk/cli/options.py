@@ -14,12 +14,16 @@ CONNECTION: Mapping[tuple[str, ...], tuple[str, str]] = {
     ("--profile",): ("profile", "Profile in ~/.oci/config."),
     ("--config-file",): ("config_file", "OCI configuration file."),
     ("--config",): ("config", "hypersdk.yaml to use."),
-    ("--auth",): ("auth", "How to sign in: api_key or security_token."),
+    ("--auth",): (
+        "auth",
+        "How to sign in: api_key, security_token, instance_principal, resource_principal or oke_workload_identity.",
+    ),
     ("--region",): ("region", "Region, such as eu-frankfurt-1."),
     ("-c", "--compartment-id"): ("compartment_ocid", "Compartment to look in; default: all that you can list."),
     ("-ns", "--namespace"): ("namespace", "Object Storage namespace."),
     ("-bn", "--bucket-name"): ("bucket", "Bucket for the exported object."),
     ("--endpoint",): ("endpoint", "One endpoint for all services, such as an emulator's."),
+    ("--federation-endpoint",): ("federation_endpoint", "Where principals get their tokens; default: of the region."),
     ("--cert-bundle",): ("ca_bundle", "PEM file of trusted certificate authorities."),
     ("--proxy",): ("proxy", "Proxy URL."),
 }

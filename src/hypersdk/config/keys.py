@@ -95,6 +95,20 @@ def endpoint(text: Text) -> str:
     return value
 
 
+def federation_endpoint(text: Text) -> str:
+    """A URL whose path may be left out."""
+    value = plain(text).rstrip("/")
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.username is not None or parts.query or parts.fragment:
+        # The text is not repeated: it may hold a password.
+        raise ValueError("not a federation endpoint (expected https://HOST[:PORT][/v1/x509])")
+    return value
+
+
 def proxy(text: Text) -> Secret:
     """A proxy's URL; without a scheme it is http, as curl reads it."""
     value = plain(text)
@@ -216,6 +230,7 @@ _ALL = (
     _oci("namespace", plain),
     _oci("export_format", choice(*FORMATS), default="qcow2"),
     _oci("endpoint", endpoint),
+    _oci("federation_endpoint", federation_endpoint),
     _oci("cert_bundle", plain, path=True),
     _oci("proxy", proxy),
     _oci("tags", tags),

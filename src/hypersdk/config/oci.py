@@ -12,7 +12,13 @@ from hypersdk.config.gather import Gathered
 from hypersdk.config.merge import DEFAULT, Merged, without_block
 from hypersdk.config.proxies import no_proxy, proxy_variable
 from hypersdk.model import ConnectionSettings, Secret
-from hypersdk.vendors.oci.credentials import API_KEY, SECURITY_TOKEN, OciSettings
+from hypersdk.vendors.oci.credentials import (
+    API_KEY,
+    PRINCIPAL_VARIABLES,
+    PRINCIPALS,
+    SECURITY_TOKEN,
+    OciSettings,
+)
 
 DEFAULT_REGION = "us-phoenix-1"
 """Region of an `oci:` block that holds the credentials and names no region (design section 5)."""
@@ -44,7 +50,7 @@ def settings(merged: Merged, gathered: Gathered, environ: Mapping[str, str]) -> 
         key_content=_secret(key_content) if uses_text else None,
         pass_phrase=_secret(merged.value("oci.pass_phrase")),
         security_token_file=merged.text("oci.security_token_file"),
-        region=_region(merged, gathered, connection, sources),
+        region=_region(merged, gathered, connection, auth, sources),
         compartment_ocid=merged.text("oci.compartment_ocid"),
         bucket=merged.text("oci.bucket"),
         namespace=merged.text("oci.namespace"),
@@ -55,6 +61,10 @@ def settings(merged: Merged, gathered: Gathered, environ: Mapping[str, str]) -> 
         profiles=gathered.profiles,
         tags=_tags(merged.value("oci.tags")),
         connection=connection,
+        federation_endpoint=merged.text("oci.federation_endpoint"),
+        environment={
+            name: Secret(value) for name, value in environ.items() if value and name.startswith(PRINCIPAL_VARIABLES)
+        },
         sources=sources,
     )
 
@@ -93,8 +103,12 @@ def _auth(merged: Merged, sources: dict[str, str]) -> str | None:
     return kind
 
 
-def _region(merged: Merged, gathered: Gathered, connection: ConnectionSettings, sources: dict[str, str]) -> str | None:
+def _region(
+    merged: Merged, gathered: Gathered, connection: ConnectionSettings, auth: str | None, sources: dict[str, str]
+) -> str | None:
     region = merged.text("oci.region")
+    if auth in PRINCIPALS:
+        return region  # they know their own, if nobody names another one
     if region is None and gathered.identity_from_yaml and connection.endpoint is None:
         sources["region"] = f"{DEFAULT} (the oci: block names no region)"
         return DEFAULT_REGION

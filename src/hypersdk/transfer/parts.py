@@ -116,7 +116,12 @@ class PartLoop:
             if this is None:
                 break
             token, this.credentials, this.outages = next(self._numbers), self._credentials, self._outages
-            if not this.part.begin(self._wire, token):
+            try:
+                flies = this.part.begin(self._wire, token)
+            except errors.HypersdkError as error:
+                self._lost(this, error)  # nothing signs it now: that is repeated as the request itself would be
+                return True
+            if not flies:
                 return True  # a turn for each part that moves without the wire
             self._flying[token] = this
         return bool(self._flying or self._waiting)

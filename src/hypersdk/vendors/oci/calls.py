@@ -42,7 +42,7 @@ def sdk_call(what: str, resource: str, function: Callable[[], Any]) -> Any:
     except exceptions.ServiceError as error:
         raise _service_error(what, resource, error) from error
     except (exceptions.RequestException, exceptions.ConnectTimeout) as error:
-        raise _connection_error(what, resource, error) from error
+        raise connection_error(what, resource, error) from error
     except exceptions.ClientError as error:
         raise errors.ConfigError(f"{what}: {resource}: {error}", resource=resource) from error
     except Exception as error:
@@ -72,7 +72,14 @@ def _service_error(what: str, resource: str, error: Any) -> errors.HypersdkError
     )
 
 
-def _connection_error(what: str, resource: str, error: BaseException) -> errors.HypersdkError:
+def connection_error(what: str, resource: str, error: BaseException) -> errors.HypersdkError:
+    """Tell in our tree why no answer came, or half of one.
+
+    Args:
+        what: the call for people.
+        resource: name of the resource for people.
+        error: what the SDK or its HTTP library raised.
+    """
     from oci import exceptions
     from urllib3 import exceptions as http
 

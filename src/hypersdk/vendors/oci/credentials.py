@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hypersdk import errors
 from hypersdk.model import ConnectionSettings, Secret
 
 API_KEY = "api_key"
 SECURITY_TOKEN = "security_token"  # noqa: S105 - the name of an auth kind, in the OCI CLI's words
-AUTH_KINDS = (API_KEY, SECURITY_TOKEN)
+INSTANCE_PRINCIPAL = "instance_principal"
+RESOURCE_PRINCIPAL = "resource_principal"
+OKE_WORKLOAD_IDENTITY = "oke_workload_identity"
+AUTH_KINDS = (API_KEY, SECURITY_TOKEN, INSTANCE_PRINCIPAL, RESOURCE_PRINCIPAL, OKE_WORKLOAD_IDENTITY)
+"""In the OCI CLI's words (`--auth`, OCI_CLI_AUTH)."""
+
+PRINCIPALS = frozenset({INSTANCE_PRINCIPAL, RESOURCE_PRINCIPAL, OKE_WORKLOAD_IDENTITY})
+"""Kinds of the place that we run at: they know their tenancy and region, and sign for no user."""
+
+PRINCIPAL_VARIABLES = ("OCI_METADATA_BASE_URL", "OCI_RESOURCE_PRINCIPAL_", "OCI_KUBERNETES_", "KUBERNETES_SERVICE_HOST")
+"""How the names of the variables begin by which OCI tells a principal who it is; not settings, so in no file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +31,7 @@ class OciSettings:
     """Who we are in Oracle Cloud, where, and the defaults of our work there. Keys are those of the `oci:` block.
 
     Attributes:
-        auth: "api_key" or "security_token"; None = no credentials were found at all.
+        auth: one of `AUTH_KINDS`; None = no credentials were found at all.
         tenancy_ocid: the account.
         user_ocid: the user whose API key signs; not used with a session token.
         fingerprint: of the API key's public half, lower-case colon hex; None = computed from the key.
@@ -39,6 +50,8 @@ class OciSettings:
         profiles: the profiles that the file has, for messages.
         tags: free-form tags of everything that we create.
         connection: how to connect.
+        federation_endpoint: where principals get their tokens; None = derived from endpoint or region.
+        environment: variables whose names begin as in `PRINCIPAL_VARIABLES`.
         sources: where each value comes from, by attribute name ("~/.oci/config:4 [DEFAULT] region").
     """
 
@@ -61,6 +74,8 @@ class OciSettings:
     profiles: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    federation_endpoint: str | None = None
+    environment: Mapping[str, Secret] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, key: str) -> str:
@@ -104,6 +119,7 @@ SPELLINGS: Mapping[str, Spelling] = {
     "cert_bundle": Spelling(
         "cert-bundle", ("OCI_CLI_CERT_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), "cert_bundle", ("cert-bundle",)
     ),
+    "federation_endpoint": Spelling("federation-endpoint", ("OCI_CLI_FEDERATION_ENDPOINT",)),
     "proxy": Spelling("proxy"),
     "export_format": Spelling(),
     "enabled": Spelling(),
@@ -122,3 +138,19 @@ def places(key: str, settings: OciSettings) -> str:
     if spelling.profile:
         found.append(f"{spelling.profile} in profile [{settings.profile}] of {settings.config_file}")
     return ", ".join(found)
+
+
+def demand(key: str, settings: OciSettings) -> str:
+    """The value of a setting whose values are texts, and without which this cannot work.
+
+    Raises:
+        ConfigError: it has none; names the places where it may come from.
+    """
+    value = getattr(settings, key)
+    if value:
+        return str(value)
+    found = ", ".join(f"[{name}]" for name in settings.profiles)
+    raise errors.ConfigError(
+        f"no {key}: nothing names it",
+        hint=f"it may come from {places(key, settings)}" + (f"; profiles there: {found}" if found else ""),
+    )

@@ -6,6 +6,7 @@ Nothing here ever asks a question: a missing pass phrase is an error that names 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from hypersdk import errors
+from hypersdk.model import Secret
 from hypersdk.readers.pem import PemKind, classify
 from hypersdk.vendors.oci.credentials import OciSettings, places
 
@@ -68,33 +70,63 @@ def load_private_key(settings: OciSettings) -> RSAPrivateKey:
             "no private key to sign with",
             hint=f"name its file by {places('private_key_path', settings)}; or its text by OCI_CLI_KEY_CONTENT",
         )
-    key = _open(data, settings, where, shown)
-    if not isinstance(key, RSAPrivateKey):
-        raise errors.AuthError(f"{where}: {shown} is not an RSA key", hint="OCI signs with RSA keys only")
-    return key
+    place = PemPlace(where, shown, settings.pass_phrase, settings.where("pass_phrase"), places("pass_phrase", settings))
+    return open_private_key(data, place)
 
 
-def _open(data: bytes, settings: OciSettings, where: str, shown: str) -> object:
+@dataclass(frozen=True, slots=True)
+class PemPlace:
+    """Where a key and its pass phrase come from, for messages.
+
+    Attributes:
+        where: where the setting of the key stands.
+        shown: the key's file, or "the key".
+        phrase: opens an encrypted key; None = none was given.
+        phrase_where: where the setting of the pass phrase stands.
+        phrase_places: where it may come from.
+    """
+
+    where: str
+    shown: str
+    phrase: Secret | None
+    phrase_where: str
+    phrase_places: str
+
+
+def open_private_key(data: bytes, place: PemPlace) -> RSAPrivateKey:
+    """Open a private key.
+
+    Args:
+        data: the PEM.
+        place: where it comes from.
+
+    Raises:
+        ConfigError: the pass phrase is missing.
+        AuthError: not an RSA private key, damaged, or the pass phrase does not open it.
+    """
+    said = f"{place.where}: {place.shown}"
     kind = classify(data).kind
     if kind not in {PemKind.PRIVATE, PemKind.ENCRYPTED}:
-        raise errors.AuthError(f"{where}: {shown} is {kind.value}, not a private key in PEM form", hint=_HINTS[kind])
-    phrase = settings.pass_phrase if kind is PemKind.ENCRYPTED else None
+        raise errors.AuthError(f"{said} is {kind.value}, not a private key in PEM form", hint=_HINTS[kind])
+    phrase = place.phrase if kind is PemKind.ENCRYPTED else None
     if kind is PemKind.ENCRYPTED and phrase is None:
         raise errors.ConfigError(
-            f"{where}: {shown} is encrypted and no pass phrase was given",
-            hint=f"give it by {places('pass_phrase', settings)}",
+            f"{said} is encrypted and no pass phrase was given", hint=f"give it by {place.phrase_places}"
         )
     try:
-        return serialization.load_pem_private_key(
+        key = serialization.load_pem_private_key(
             data.removeprefix(b"\xef\xbb\xbf").strip(), phrase.reveal().encode() if phrase else None
         )
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if phrase is not None:
             raise errors.AuthError(
-                f"{where}: {shown} is not opened by the pass phrase from {settings.where('pass_phrase')}",
+                f"{said} is not opened by the pass phrase from {place.phrase_where}",
                 hint="the pass phrase is wrong, or the file is damaged",
             ) from error
-        raise errors.AuthError(f"{where}: {shown} is damaged: it does not hold a readable private key") from error
+        raise errors.AuthError(f"{said} is damaged: it does not hold a readable private key") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise errors.AuthError(f"{said} is not an RSA key", hint="OCI signs with RSA keys only")
+    return key
 
 
 _HINTS = {

@@ -28,6 +28,13 @@ def object_storage_url(region: str) -> str:
     )
 
 
+def auth_url(region: str) -> str:
+    """The base URL of the federation service in a region."""
+    from oci import regions
+
+    return str(regions.endpoint_for("auth", region=region))
+
+
 def nearest(region: str) -> str | None:
     """A known region that `region` may be a slip of; None if it is known itself, or resembles none."""
     from oci import regions

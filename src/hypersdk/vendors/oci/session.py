@@ -1,14 +1,13 @@
 """A signed-in connection to Oracle Cloud: SDK clients for small calls, a `sign` callable for bodies.
 
 Rules of this file: every client and every signature uses the same `ConnectionSettings` (proxy, CA bundle, endpoint,
-time-outs); the environment is not looked at again behind them; the SDK's own retries and circuit breaker are off; the
-SDK is imported when a session is opened, not before.
+time-outs) and the same credentials, whatever their kind; the environment is not looked at again behind them; the SDK's
+own retries and circuit breaker are off; the SDK is imported when a session is opened, not before.
 """
 
 from __future__ import annotations
 
 import importlib
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,15 +17,29 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-
 from hypersdk import errors
 from hypersdk.model import ConnectionSettings
+from hypersdk.readers.http import read_date
+from hypersdk.retry import Call, run_once
 from hypersdk.vendors.oci import regions
-from hypersdk.vendors.oci.credentials import API_KEY, SECURITY_TOKEN, OciSettings, places
-from hypersdk.vendors.oci.keys import fingerprint, load_private_key
-from hypersdk.vendors.oci.refusals import explain_not_authenticated
-from hypersdk.vendors.oci.tokens import SessionToken, check_not_expired, read_session_token
+from hypersdk.vendors.oci.connecting import connect_as_asked
+from hypersdk.vendors.oci.credentials import (
+    API_KEY,
+    INSTANCE_PRINCIPAL,
+    OKE_WORKLOAD_IDENTITY,
+    RESOURCE_PRINCIPAL,
+    SECURITY_TOKEN,
+    OciSettings,
+    demand,
+)
+from hypersdk.vendors.oci.kinds.api_key import ApiKey
+from hypersdk.vendors.oci.kinds.grant import Credentials, Grant, Who
+from hypersdk.vendors.oci.kinds.instance_principal import InstancePrincipal
+from hypersdk.vendors.oci.kinds.oke import OkeWorkloadIdentity
+from hypersdk.vendors.oci.kinds.resource_principal import resource_principal
+from hypersdk.vendors.oci.kinds.session_token import SessionToken
+from hypersdk.vendors.oci.refusals import explain_skew
+from hypersdk.vendors.oci.renewal import Renewal
 
 CLIENTS: Mapping[str, str] = {
     "ComputeClient": "oci.core",
@@ -57,42 +70,78 @@ class OciSession:
         settings: what it was opened with.
         region: full region name ("us-ashburn-1"); empty only with an endpoint and no region.
         tenancy_id: OCID of the account.
-        kind: "api_key" or "security_token".
+        kind: how it signs in, one of `credentials.AUTH_KINDS`.
         connection: proxy, CA bundle, endpoint and time-outs of everything that this session does.
         object_storage_url: base URL of Object Storage, without a trailing slash.
-        key_fingerprint: fingerprint of the key that signs.
+
+    Args:
+        settings: who, where, how.
+        credentials: what signs.
+        call: runs the request, or the few, by which a principal gets its first token.
+        now: this machine's time of day.
+        clock: monotonic seconds.
+
+    Raises:
+        ConfigError: nobody names the region.
+        HypersdkError: the credentials give nothing that signs.
     """
 
     def __init__(
         self,
         settings: OciSettings,
-        key: RSAPrivateKey,
-        token: SessionToken | None,
+        credentials: Credentials,
         *,
+        call: Call = run_once,
         now: Callable[[], datetime] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        assert settings.tenancy_ocid is not None
-        assert settings.auth is not None
         self.settings = settings
-        self.region = regions.expand(settings.region) if settings.region else ""
-        self.tenancy_id: str = settings.tenancy_ocid
-        self.kind: str = settings.auth
+        self.kind = credentials.kind
         self.connection: ConnectionSettings = settings.connection
-        self.object_storage_url = settings.connection.endpoint or regions.object_storage_url(self.region)
+        self._credentials = credentials
         self._now = now
         self._clock = clock
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
-        self._signatures: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
+        self._signatures: dict[tuple[str, str], tuple[float, Any, dict[str, str]]] = {}
         self._last_date: tuple[str, datetime] | None = None
-        self._use(key, token)
+        self.tenancy_id = ""
+        self._renewal = Renewal(credentials, self._took, clock)
+        first = call("sign in", self._renewal.current) if credentials.renewable else self._renewal.current()
+        self.region = regions.expand(settings.region) if settings.region else first.who.region or ""
+        if not self.region and not settings.connection.endpoint:
+            demand("region", settings)
+        self.object_storage_url = settings.connection.endpoint or regions.object_storage_url(self.region)
 
-    def _use(self, key: RSAPrivateKey, token: SessionToken | None) -> None:
-        self.key_fingerprint = fingerprint(key)
-        self._token = token
-        self._signer = _signer(self.settings, key, token)
-        self._signatures.clear()
+    @property
+    def who(self) -> Who:
+        """Who signs."""
+        return self._last.who
+
+    @property
+    def key_fingerprint(self) -> str | None:
+        """Fingerprint of the key that signs; None for keys that live only as long as a token."""
+        return self._last.fingerprint
+
+    @property
+    def expires(self) -> datetime | None:
+        """When what signs now ends; it may be renewed before."""
+        expires = self._last.expires
+        return None if expires is None else datetime.fromtimestamp(expires, UTC)
+
+    @property
+    def _last(self) -> Grant:
+        grant = self._renewal.last
+        assert grant is not None, "a session is open only once something signs"
+        return grant
+
+    def _took(self, grant: Grant) -> None:
+        if self.tenancy_id not in {"", grant.who.tenancy_id}:
+            raise errors.AuthError(
+                f"the credentials are now those of tenancy {grant.who.tenancy_id}, no longer of {self.tenancy_id}",
+                hint="begin anew",
+            )
+        self.tenancy_id = grant.who.tenancy_id
 
     def client(self, cls_name: str) -> Any:
         """The SDK's client of that class name; made once.
@@ -110,25 +159,16 @@ class OciSession:
         from oci.retry import NoneRetryStrategy
 
         connection = self.connection
-        # The SDK checks that an API key's facts are there, even though the signer is made already.
-        config = {
-            "tenancy": self.tenancy_id,
-            "user": self.settings.user_ocid,
-            "fingerprint": self.key_fingerprint,
-            "key_file": self.settings.private_key_path or "given as text",
-            "region": self.region,
-            "additional_user_agent": "hypersdk",
-        }
         client = getattr(importlib.import_module(CLIENTS[cls_name]), cls_name)(
-            config,
-            signer=self._signer,
+            {"region": self.region, "additional_user_agent": "hypersdk"},
+            signer=_signer_of_the_moment(lambda: self._renewal.current().signer),
             service_endpoint=connection.endpoint,
             timeout=(connection.connect_timeout, connection.read_timeout),
             retry_strategy=NoneRetryStrategy(),
             circuit_breaker_strategy=NoCircuitBreakerStrategy(),
         )
         base = client.base_client
-        _connect_as_asked(base.session, connection, base.get_endpoint())
+        connect_as_asked(base.session, connection, base.get_endpoint())
         base.session.hooks["response"].append(self._remember_date)
         return client
 
@@ -148,51 +188,32 @@ class OciSession:
             All headers to send, names in lower case. The part of reads is used again for a minute.
         """
         repeatable = method in {"GET", "HEAD"}
-        signed = self._signature(method, url) if repeatable else self._new_signature(method, url)
+        signed = self._signature(method, url) if repeatable else _sign(self._renewal.current().signer, method, url)
         return {**{name.lower(): value for name, value in headers.items()}, **signed}
 
     def _signature(self, method: str, url: str) -> dict[str, str]:
+        signer = self._renewal.current().signer
         with self._lock:
-            made, signed = self._signatures.get((method, url), (0.0, {}))
-            if signed and self._clock() - made < SIGNATURE_LIFE:
+            made, maker, signed = self._signatures.get((method, url), (0.0, None, {}))
+            if maker is signer and self._clock() - made < SIGNATURE_LIFE:
                 return signed
-            signed = self._new_signature(method, url)
+            signed = _sign(signer, method, url)
             if len(self._signatures) >= SIGNATURES_KEPT:
                 self._signatures.clear()
-            self._signatures[(method, url)] = (self._clock(), signed)
+            self._signatures[(method, url)] = (self._clock(), signer, signed)
             return signed
 
-    def _new_signature(self, method: str, url: str) -> dict[str, str]:
-        parts = urlsplit(url)
-        # The SDK's signer takes a request of its HTTP library; such a request re-encodes the URL, this one does not.
-        request = SimpleNamespace(
-            method=method,
-            url=url,
-            path_url=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-            headers={},
-            body=None,
-        )
-        self._signer.without_content_headers(request)
-        return {name: request.headers[name] for name in ("date", "host", "authorization")}
-
     def refresh(self) -> bool:
-        """Read token and key anew, as `oci session refresh` may have replaced them.
+        """The service answered 401: look for other credentials of the same kind.
 
         Returns:
-            True if the token is another one now; always False for an API key.
+            True if the next request is signed by others: a principal's token is renewed then (a failure of that is a
+            failure of that request), a session's file has been read anew. Always False for an API key.
+
+        Raises:
+            AuthError: the session in the file has ended.
         """
-        if self._token is None:
-            return False
-        token = read_session_token(self.settings)
-        if token.text == self._token.text:
-            return False
-        check_not_expired(token, self.settings, self._now())
-        key = load_private_key(self.settings)
-        with self._lock:
-            self._use(key, token)
-            for client in self._clients.values():
-                client.base_client.signer = self._signer
-        return True
+        return self._renewal.refused()
 
     def explain_not_authenticated(self, reply_date: str | None = None) -> str:
         """Say in one line what most likely made the service answer 401, and what to do.
@@ -201,10 +222,10 @@ class OciSession:
             reply_date: the reply's `Date` header; None = that of the last reply to a client of this session.
         """
         date, now = (reply_date, self._now()) if reply_date else (self._last_date or (None, self._now()))
-        expires = self._token.expires if self._token else None
-        return explain_not_authenticated(
-            self.settings, date, now, key_fingerprint=self.key_fingerprint, expires=expires
-        )
+        theirs = read_date(date)
+        if theirs is not None and (skew := explain_skew(theirs, now)) is not None:
+            return skew
+        return self._credentials.why_refused(self._last, theirs or now)
 
     def explain_unreachable(self) -> str | None:
         """What may be wrong when no host answers: a region that nobody knows, with the nearest known one."""
@@ -213,16 +234,18 @@ class OciSession:
         return f"region {self.region!r} ({self.settings.where('region')}) is not known here; did you mean {near!r}?"
 
 
-def open_session(settings: OciSettings, *, now: Callable[[], datetime] = _utc_now) -> OciSession:
-    """Sign in with these settings; no request is made.
+def open_session(settings: OciSettings, *, call: Call = run_once, now: Callable[[], datetime] = _utc_now) -> OciSession:
+    """Sign in with these settings. Only principals make requests for that.
 
     Args:
         settings: who, where, how.
+        call: runs these requests.
         now: this machine's clock.
 
     Raises:
         ConfigError: switched off, or something is missing; names it and the places where it may come from.
         AuthError: the key or token cannot be used.
+        PassingError: a principal's token could not be had now.
     """
     if settings.enabled is False:
         raise errors.ConfigError(
@@ -230,91 +253,56 @@ def open_session(settings: OciSettings, *, now: Callable[[], datetime] = _utc_no
         )
     if settings.auth is None:
         settings = replace(settings, auth=API_KEY)
-    _require("tenancy_ocid", settings.tenancy_ocid, settings)
-    if settings.auth != SECURITY_TOKEN:
-        _require("user_ocid", settings.user_ocid, settings)
-    if not settings.connection.endpoint:
-        _require("region", settings.region, settings)
-    token = read_session_token(settings) if settings.auth == SECURITY_TOKEN else None
-    if token is not None:
-        check_not_expired(token, settings, now())
-    key = load_private_key(settings)
-    if settings.auth == API_KEY:
-        _check_fingerprint(settings, fingerprint(key))
-    return OciSession(settings, key, token, now=now)
+    return OciSession(settings, credentials_of(settings, now), call=call, now=now)
 
 
-def _require(key: str, value: str | None, settings: OciSettings) -> None:
-    if value:
-        return
-    found = ", ".join(f"[{name}]" for name in settings.profiles)
-    raise errors.ConfigError(
-        f"no {key}: nothing names it",
-        hint=f"it may come from {places(key, settings)}" + (f"; profiles there: {found}" if found else ""),
-    )
-
-
-def _check_fingerprint(settings: OciSettings, computed: str) -> None:
-    if settings.fingerprint is None or settings.fingerprint == computed:
-        return
-    source = "key_content" if settings.key_content is not None else "private_key_path"
-    key = settings.private_key_path if settings.key_content is None else "the key"
-    raise errors.AuthError(
-        f"{settings.where('fingerprint')}: fingerprint {settings.fingerprint} is not that of {key} "
-        f"({settings.where(source)}), which is {computed}",
-        hint="correct the one that is wrong; without a fingerprint it is computed from the key",
-    )
-
-
-def _signer(settings: OciSettings, key: RSAPrivateKey, token: SessionToken | None) -> Any:
-    if token is not None:
-        from oci.auth.signers import SecurityTokenSigner
-
-        return SecurityTokenSigner(token.text.reveal(), key)
-    from cryptography.hazmat.primitives import serialization
-    from oci.signer import Signer
-
-    # The SDK's signer takes no opened key, only its text.
-    opened = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Signer(settings.tenancy_ocid, settings.user_ocid, fingerprint(key), None, private_key_content=opened)
-
-
-def _connect_as_asked(session: Any, connection: ConnectionSettings, endpoint: str) -> None:
-    """Give the SDK's HTTP session our proxy and CA bundle, and nothing from the environment.
-
-    With `trust_env` its HTTP library would let REQUESTS_CA_BUNDLE and *_proxy override what was asked for.
-    """
-    import certifi
-
-    session.trust_env = False
-    session.verify = connection.ca_bundle or certifi.where()
-    # The service never redirects; a captive portal does, and must not be taken for the service.
-    session.max_redirects = 0
-    host = urlsplit(endpoint).hostname or ""
-    if connection.proxy is not None and not bypasses_proxy(host, connection.no_proxy):
-        session.proxies = {"all": connection.proxy.reveal()}
-
-
-def bypasses_proxy(host: str, no_proxy: str | None) -> bool:
-    """Whether a host is reached directly, by curl's rules (`CURLOPT_NOPROXY`), which `wire` follows by itself.
+def credentials_of(settings: OciSettings, now: Callable[[], datetime] = _utc_now) -> Credentials:
+    """The credentials of the kind that the settings name.
 
     Args:
-        host: host name or address without port.
-        no_proxy: names, suffixes, addresses or networks, separated by commas or blanks; "*" = all.
+        settings: who, where, how; `auth` is named.
+        now: this machine's clock.
+
+    Raises:
+        ConfigError: the place that we run at gives no credentials of this kind.
     """
-    entries = (no_proxy or "").replace(",", " ").split()
-    return any(entry == "*" or _covers(entry.lower(), host.lower().rstrip(".")) for entry in entries)
+    kinds: Mapping[str | None, Callable[[], Credentials]] = {
+        API_KEY: lambda: ApiKey(settings),
+        SECURITY_TOKEN: lambda: SessionToken(settings, now),
+        INSTANCE_PRINCIPAL: lambda: InstancePrincipal(settings, now),
+        RESOURCE_PRINCIPAL: lambda: resource_principal(settings, now),
+        OKE_WORKLOAD_IDENTITY: lambda: OkeWorkloadIdentity(settings, now),
+    }
+    return kinds[settings.auth]()
 
 
-def _covers(entry: str, host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        name = entry.strip(".")
-        return bool(name) and (host == name or host.endswith("." + name))
-    try:
-        return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
-    except ValueError:
-        return False
+def _sign(signer: Any, method: str, url: str) -> dict[str, str]:
+    parts = urlsplit(url)
+    # The SDK's signer takes a request of its HTTP library; such a request re-encodes the URL, this one does not.
+    request = SimpleNamespace(
+        method=method,
+        url=url,
+        path_url=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        headers={},
+        body=None,
+    )
+    signer.without_content_headers(request)
+    return {name: request.headers[name] for name in ("date", "host", "authorization")}
+
+
+def _signer_of_the_moment(current: Callable[[], Any]) -> Any:
+    """A signer for the SDK's clients that signs with what is good when a request is made, not when the client was.
+
+    It is one of the SDK's signers for tokens, since for those its clients demand no API key's facts beside it, and do
+    not renew or repeat by themselves.
+    """
+    from oci.auth.signers import SecurityTokenSigner
+
+    class SignerOfTheMoment(SecurityTokenSigner):  # type: ignore[misc]  # the SDK ships no types
+        def __init__(self) -> None:
+            pass  # nothing of its own to sign with
+
+        def __call__(self, request: Any, enforce_content_headers: bool = True) -> Any:
+            return current()(request, enforce_content_headers)
+
+    return SignerOfTheMoment()

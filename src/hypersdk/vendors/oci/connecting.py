@@ -1,0 +1,58 @@
+"""How this room's own HTTP connections are made: our proxy, CA bundle and time-outs, nothing from the environment.
+
+The SDK's HTTP library (a copy of `requests` that ships inside it) serves its clients and the few small requests that
+get a token, so that both behave alike.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from hypersdk.model import ConnectionSettings
+
+
+def connect_as_asked(session: Any, connection: ConnectionSettings, url: str, *, direct: bool = False) -> None:
+    """Give an HTTP session our proxy and CA bundle.
+
+    With `trust_env` its HTTP library would let REQUESTS_CA_BUNDLE and *_proxy override what was asked for.
+
+    Args:
+        session: of the SDK's HTTP library.
+        connection: what was asked for.
+        url: what it will talk to.
+        direct: never through a proxy.
+    """
+    import certifi
+
+    session.trust_env = False
+    session.verify = connection.ca_bundle or certifi.where()
+    # The service never redirects; a captive portal does, and must not be taken for the service.
+    session.max_redirects = 0
+    host = urlsplit(url).hostname or ""
+    if connection.proxy is not None and not direct and not bypasses_proxy(host, connection.no_proxy):
+        session.proxies = {"all": connection.proxy.reveal()}
+
+
+def bypasses_proxy(host: str, no_proxy: str | None) -> bool:
+    """Whether a host is reached directly, by curl's rules (`CURLOPT_NOPROXY`), which `wire` follows by itself.
+
+    Args:
+        host: host name or address without port.
+        no_proxy: names, suffixes, addresses or networks, separated by commas or blanks; "*" = all.
+    """
+    entries = (no_proxy or "").replace(",", " ").split()
+    return any(entry == "*" or _covers(entry.lower(), host.lower().rstrip(".")) for entry in entries)
+
+
+def _covers(entry: str, host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        name = entry.strip(".")
+        return bool(name) and (host == name or host.endswith("." + name))
+    try:
+        return address in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    except ValueError:
+        return False

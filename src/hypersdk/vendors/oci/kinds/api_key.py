@@ -1,0 +1,65 @@
+"""The API key of a user: it signs as long as it is registered, and nothing has to be renewed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from hypersdk import errors
+from hypersdk.vendors.oci.credentials import API_KEY, OciSettings, demand
+from hypersdk.vendors.oci.keys import fingerprint, load_private_key
+from hypersdk.vendors.oci.kinds.grant import Grant, Who
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key pair whose public half is registered with a user."""
+
+    settings: OciSettings
+    kind = API_KEY
+    renewable = False
+
+    def obtain(self) -> Grant:
+        """Open the key."""
+        tenancy, user = demand("tenancy_ocid", self.settings), demand("user_ocid", self.settings)
+        key = load_private_key(self.settings)
+        computed = fingerprint(key)
+        _check_fingerprint(self.settings, computed)
+        who = Who(tenancy, principal=user)
+        return Grant(_signer(key, tenancy, user, computed), who, mark=computed, fingerprint=computed)
+
+    def why_refused(self, grant: Grant, _when: datetime) -> str:
+        """OCI compares fingerprint, user and tenancy, and never says which of them is wrong."""
+        where = self.settings.where
+        return (
+            f"is the public key with fingerprint {grant.fingerprint} ({where('private_key_path')}) "
+            f"among the API keys of user {grant.who.principal} ({where('user_ocid')}) "
+            f"in tenancy {grant.who.tenancy_id}? "
+            f"A new key takes a minute to be known in every region"
+        )
+
+
+def _signer(key: RSAPrivateKey, tenancy: str, user: str, computed: str) -> Any:
+    from oci.signer import Signer
+
+    # The SDK's signer takes no opened key, only its text.
+    opened = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Signer(tenancy, user, computed, None, private_key_content=opened)
+
+
+def _check_fingerprint(settings: OciSettings, computed: str) -> None:
+    if settings.fingerprint is None or settings.fingerprint == computed:
+        return
+    source = "key_content" if settings.key_content is not None else "private_key_path"
+    key = settings.private_key_path if settings.key_content is None else "the key"
+    raise errors.AuthError(
+        f"{settings.where('fingerprint')}: fingerprint {settings.fingerprint} is not that of {key} "
+        f"({settings.where(source)}), which is {computed}",
+        hint="correct the one that is wrong; without a fingerprint it is computed from the key",
+    )
