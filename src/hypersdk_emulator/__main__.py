@@ -27,6 +27,7 @@ from hypersdk_emulator.compute.metadata import METADATA
 from hypersdk_emulator.connections import allow_many
 from hypersdk_emulator.identity.routes import PARENTS, PROXYMUX
 from hypersdk_emulator.identity.workload import PORT
+from hypersdk_emulator.connections import allow_many
 from hypersdk_emulator.listener import Listener
 from hypersdk_emulator.seeds import access, seeding
 from hypersdk_emulator.seeds.demo_seed import write_demo

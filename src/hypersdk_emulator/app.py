@@ -11,7 +11,7 @@ from hypersdk_emulator import effects
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.connections import Server
-from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
+from hypersdk_emulator.errors import ServiceError, machine_refuses, not_authorized_or_not_found
 from hypersdk_emulator.facts import facts_of
 from hypersdk_emulator.identity import signers
 from hypersdk_emulator.objectstorage import pars

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import ClientPayloadError, web
 
+from hypersdk_emulator import jsontext
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter, not_authorized_or_not_found
 from hypersdk_emulator.faults import Fault
@@ -20,6 +21,7 @@ from hypersdk_emulator.signatures import Principal
 
 MAX_JSON = 8 << 20  # bytes of a JSON body; a commit of 10,000 parts needs about 1 MB
 MAX_PAGE = 1000
+_MAX_DIGITS = 19  # those of the greatest 64-bit number
 
 
 @dataclass
@@ -65,9 +67,10 @@ class Call:
     def limit(self, default: int = 100, most: int = MAX_PAGE) -> int:
         """The page size asked for."""
         text = self.query.get("limit")
-        if text is not None and (not text.isdigit() or int(text) < 1):
+        wanted = default if text is None else whole(text)
+        if not wanted:
             raise ServiceError(400, "InvalidLimit", f"limit must be a number from 1 to {most}")
-        asked = default if text is None else min(int(text), most)
+        asked = min(wanted, most)
         if self.fault is not None and self.fault.effect == "small-pages":
             return min(asked, self.fault.number("limit"))
         return asked
@@ -130,14 +133,9 @@ class Call:
     async def json(self) -> dict[str, Any]:
         """The JSON object in the body; an empty body is an empty object."""
         data = await self.raw()
-        if not data.strip():
-            return {}
-        try:
-            value = json.loads(data)
-        except ValueError:
-            value = None
+        value = jsontext.parse(data) if data.strip() else {}
         if not isinstance(value, dict):
-            raise ServiceError(400, "CannotParseRequest", "The body is not a JSON object")
+            raise jsontext.refused("The body is not a JSON object")
         return value
 
     async def digest(self) -> str:
@@ -182,6 +180,11 @@ def decode_page(token: str | None) -> str | None:
         return base64.urlsafe_b64decode(token.encode()).decode()
     except (ValueError, binascii.Error):
         raise ServiceError(400, "InvalidPage", "The page token is not one of ours") from None
+
+
+def whole(text: str) -> int | None:
+    """The number that a text of digits says; None for any other text, or one that no 64 bits can hold."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS else None
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str], default: str) -> str:

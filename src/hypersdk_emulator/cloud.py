@@ -17,7 +17,8 @@ from hypersdk_emulator.faults import Fault, FaultBook
 from hypersdk_emulator.randomness import Randomness
 from hypersdk_emulator.signatures import TokenIssuer
 
-LOG_ENTRIES = 100_000  # the request log keeps the newest ones
+LOG_BYTES = 48 << 20  # of memory for the request log, which keeps the newest ones: about 40,000 plain requests
+_ENTRY_BYTES = 1000  # of an entry without its texts of any length, measured
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class RequestLog:
     """Requests in the order in which they arrived; an entry fills up as its call goes on."""
 
     def __init__(self) -> None:
-        self._entries: deque[dict[str, Any]] = deque(maxlen=LOG_ENTRIES)
+        self._entries: deque[dict[str, Any]] = deque()
+        self._bytes = 0
         self._next = 1
 
     def begin(self, entry: dict[str, Any]) -> dict[str, Any]:
@@ -107,11 +109,19 @@ class RequestLog:
         entry["id"] = self._next
         self._next += 1
         self._entries.append(entry)
+        self._bytes += _weight(entry)
+        while self._bytes > LOG_BYTES:
+            self._bytes -= _weight(self._entries.popleft())
         return entry
 
     def after(self, last: int = 0) -> list[dict[str, Any]]:
         """Entries with a greater id."""
         return [entry for entry in self._entries if entry["id"] > last]
+
+
+def _weight(entry: dict[str, Any]) -> int:
+    """Bytes of memory that an entry takes; the same at its beginning and later."""
+    return _ENTRY_BYTES + len(entry["path"]) + len(entry.get("client") or "")
 
 
 class Cloud:

@@ -8,6 +8,7 @@ after a while, so a client that sends its headers drop by drop holds nothing for
 
 import asyncio
 import json
+import resource
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -20,7 +21,16 @@ from hypersdk_emulator.cloud import RequestLog
 MAX_LINE = 16384  # bytes of the request line, and of each header
 MAX_HEADERS = 128
 READ_BUFFER = 1 << 18  # bytes of a body read ahead of its handler; what asyncio reads at once
+_MAX_FILES = 65536
 LINGER_SECONDS = 5.0  # how long an unread body is still taken after its answer, so that the client can read that
+
+
+def allow_many() -> None:
+    """Raise this process's soft limit of open files as far as the hard one lets us: every connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Connection(web.RequestHandler):

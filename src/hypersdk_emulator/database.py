@@ -15,6 +15,8 @@ from hypersdk_emulator.errors import ServiceError, invalid_parameter
 
 RETRY_TOKEN_SECONDS = 24 * 3600  # API reference of the services: a retry token expires after 24 hours
 RETRY_TOKEN_LENGTH = 64
+_CACHE_KIB = 16384  # pages that SQLite keeps; the system's file cache holds the rest, so more buys no speed
+_STATEMENTS = 512  # compiled statements that are kept; the whole emulator has about 300
 
 Row = sqlite3.Row
 
@@ -27,10 +29,12 @@ class Database:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=_STATEMENTS
+        )
         self._connection.row_factory = sqlite3.Row
         self._depth = 0
-        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", "PRAGMA cache_size=-65536"):
+        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", f"PRAGMA cache_size=-{_CACHE_KIB}"):
             self._connection.execute(statement)
         for tables in schema.ALL:
             self._connection.executescript(tables)
@@ -49,17 +53,24 @@ class Database:
         self._depth += 1
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        else:
             self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite has rolled back already when its disk is full
+                self._connection.execute("ROLLBACK")
+            raise
         finally:
             self._depth -= 1
 
     def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement with positional values."""
-        return self._connection.execute(statement, values)
+        """Run one statement with positional values.
+
+        Raises:
+            ServiceError: 400 for a value that no column can hold: a number of more than 64 bits, half a character.
+        """
+        try:
+            return self._connection.execute(statement, values)
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise invalid_parameter(f"A value cannot be stored: {error}") from None
 
     def executemany(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
         """Run one statement for each row of values."""
@@ -67,12 +78,12 @@ class Database:
 
     def one(self, statement: str, *values: object) -> Row | None:
         """The first row of a query, or None."""
-        row: Row | None = self._connection.execute(statement, values).fetchone()
+        row: Row | None = self.execute(statement, *values).fetchone()
         return row
 
     def all(self, statement: str, *values: object) -> list[Row]:
         """All rows of a query."""
-        return self._connection.execute(statement, values).fetchall()
+        return self.execute(statement, *values).fetchall()
 
     def setting(self, name: str) -> Any:
         """A stored JSON value by name, or None."""

@@ -1,6 +1,11 @@
 """What a service refuses: status, code and message, as OCI's error body carries them."""
 
+import errno
+import sqlite3
 from collections.abc import Mapping
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class ServiceError(Exception):
@@ -38,6 +43,16 @@ def not_authorized_or_not_found(what: str = "Authorization failed or requested r
 def invalid_parameter(message: str) -> ServiceError:
     """400 for a value that the service cannot take."""
     return ServiceError(400, "InvalidParameter", message)
+
+
+def machine_refuses(error: Exception) -> ServiceError | None:
+    """What a client is told when the emulator's machine has run out of something; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _DISK_FULL or isinstance(error, sqlite3.OperationalError):
+        return ServiceError(507, "InsufficientStorage", f"The disk of the emulator's state directory refuses: {error}")
+    if number in _NO_DESCRIPTOR:
+        return ServiceError(503, "ServiceUnavailable", f"The emulator has too many files or connections open: {error}")
+    return None
 
 
 def missing_parameter(name: str) -> ServiceError:
