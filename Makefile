@@ -20,6 +20,7 @@ test: setup
 
 clients: setup
 	$(bin)/python tools/judge.py
+	$(bin)/python -m pytest -q -n0 tests/judges/guide_lines.py
 
 demo: setup
 	$(bin)/hyperexport demo
