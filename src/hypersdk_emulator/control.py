@@ -11,10 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from hypersdk_emulator import inspection
 from hypersdk_emulator.call import Call
-from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute.records import images_in
-from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.faultrules import FaultError
 from hypersdk_emulator.fields import text
@@ -27,8 +25,6 @@ from hypersdk_emulator.seeds.seed import Reader
 MAX_ADVANCE_SECONDS = 100 * 365 * 86400
 MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS = 1, 3600
 MAX_PEM = 16384
-STAGING = ".hypersdk/"
-"""Objects with this in their names are an exporter's own and temporary; any that is left is a leftover."""
 
 
 def _guarded(handler: Callable[[Call], Awaitable[web.StreamResponse]]) -> Handler:
@@ -129,34 +125,13 @@ async def release_holds(call: Call) -> web.StreamResponse:
 
 
 async def read_log(call: Call) -> web.StreamResponse:
-    """The requests so far in order, those after the id `after`."""
-    after = call.query.get("after", "0")
-    if not after.isdigit():
-        raise invalid_parameter("after must be the id of a request")
-    return call.reply({"requests": [entry for entry in call.cloud.log.after(int(after)) if not _is_control(entry)]})
+    """The requests so far in order, filtered by the query; see `inspection.requests`."""
+    return call.reply({"requests": inspection.requests(call.cloud, call.query)})
 
 
-def _is_control(entry: dict[str, Any]) -> bool:
-    return str(entry["path"]).startswith("/_emulator")
-
-
-async def leftovers(call: Call) -> web.StreamResponse:
-    """What an export should not leave: custom images, PARs, open uploads, objects below `.hypersdk/` of any version."""
-    return call.reply(find_leftovers(call.cloud))
-
-
-def find_leftovers(cloud: Cloud) -> dict[str, list[dict[str, Any]]]:
-    """All leftovers of the cloud by kind."""
-    now = cloud.clock.timestamp()
-    customs = [image for image in images_in(cloud.db, None) if image.compartment is not None]
-    alive = [image for image in customs if image.state(now) != ImageState.DELETED and not image.doc.get("seeded")]
-    staged = "SELECT DISTINCT bucket, name FROM objects WHERE marker = 0 AND instr(name, ?) > 0"
-    return {
-        "images": [{"id": each.id, "displayName": each.name, "lifecycleState": each.state(now)} for each in alive],
-        "preauthenticatedRequests": [dict(row) for row in cloud.db.all("SELECT id, bucket, object FROM pars")],
-        "multipartUploads": [dict(row) for row in cloud.db.all("SELECT id, bucket, object FROM uploads")],
-        "objects": [dict(row) for row in cloud.db.all(staged, STAGING)],
-    }
+async def list_leftovers(call: Call) -> web.StreamResponse:
+    """What runs left behind; see `inspection.leftovers`."""
+    return call.reply(inspection.leftovers(call.cloud))
 
 
 async def issue_session_token(call: Call) -> web.StreamResponse:
@@ -181,7 +156,7 @@ CONTROL = (
     _row("DropFaults", "DELETE", "faults", drop_faults),
     _row("ReleaseHolds", "POST", "release", release_holds),
     _row("ReadLog", "GET", "log", read_log),
-    _row("ListLeftovers", "GET", "leftovers", leftovers),
+    _row("ListLeftovers", "GET", "leftovers", list_leftovers),
     _row("IssueSessionToken", "POST", "session-token", issue_session_token),
     _row("IssueResourcePrincipal", "POST", "resource-principal", resourceprincipals.issue),
     _row("IssueServiceAccountToken", "POST", "service-account-token", workload.issue_account_token),

@@ -126,6 +126,12 @@ def resources_of(db: Database, kind: str) -> list[Resource]:
     return [_resource(row) for row in db.all("SELECT * FROM resources WHERE kind = ?", kind)]
 
 
+def resources_tagged(db: Database, tag: str) -> list[Resource]:
+    """All resources with a free-form tag of this name."""
+    path = f'$.freeformTags."{tag}"'
+    return [_resource(row) for row in db.all("SELECT * FROM resources WHERE json_extract(doc, ?) IS NOT NULL", path)]
+
+
 def _resource(row: Row) -> Resource:
     return Resource(
         id=row["id"],

@@ -52,6 +52,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
                 packed.replace(disk)
             await _upload_parts(cloud, job, disk)
     await jobs.until(cloud, job.work.due)
+    await jobs.until_cleared(cloud, job.doc.get("fault"))
     if effect == "work-request-fails":
         _fail(cloud, job, ("InternalServerError", "The image could not be exported"))
     elif effect == "export-without-object":

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
-from hypersdk_emulator.compute import exporter, importer
+from hypersdk_emulator.compute import exporter, importer, stuck
 from hypersdk_emulator.compute.access import own_image, permitted_image, permitted_instance
 from hypersdk_emulator.compute.capabilities import MODE_OPTIONS
 from hypersdk_emulator.compute.compatibility import entries_of
@@ -166,7 +166,7 @@ async def create_image(call: Call) -> web.StreamResponse:
         job = accept(cloud, job)
         cloud.db.remember(scope, token, digest, job.id, now)
     if job.work.finished is None:
-        importer.start(cloud, job)
+        (importer if job.operation == "ImportImage" else stuck).start(cloud, job)
     return _reply(call, image, job_headers(cloud, job))
 
 
@@ -239,7 +239,7 @@ def _of_instance(call: Call, body: Mapping[str, Any], now: float) -> tuple[Image
 
 
 def _image_of(call: Call, body: Mapping[str, Any], instance: Instance, base: Image, work: Work) -> tuple[Image, Job]:
-    """The image of an instance and its job; a declared `work-request-fails` makes it end DELETED."""
+    """The image of an instance and its job; a declared fault makes it end DELETED, or go on until it is cleared."""
     fails = _effect(call) == "work-request-fails"
     final = ImageState.DELETED if fails else ImageState.AVAILABLE
     volume = instance.doc["bootVolume"]
@@ -254,10 +254,16 @@ def _image_of(call: Call, body: Mapping[str, Any], instance: Instance, base: Ima
         "sizeInMBs": volume["sizeInGBs"] * MB_PER_GB,
         "disk": volume["disk"],
     }
+    stuck_at = call.fault.id if call.fault is not None and call.fault.effect == "work-request-stuck" else None
     timeline = Timeline(((ImageState.PROVISIONING, work.due),), final)
+    if stuck_at:
+        timeline = Timeline.resting(ImageState.PROVISIONING)
     image = _new_image(call, body, timeline, doc)
-    resources = {"resources": [_resource(image.id, "CREATED")]}
-    job = new_job(call.cloud, "CreateImage", image, work, resources)
+    job = new_job(
+        call.cloud, "CreateImage", image, work, {"resources": [_resource(image.id, "CREATED")], "fault": stuck_at}
+    )
+    if stuck_at:
+        return image, job
     failure = ("InternalServerError", "The image could not be made") if fails else None
     return image, ended(job, work.due, failure)
 
@@ -284,6 +290,7 @@ def _imported(call: Call, body: Mapping[str, Any], details: Mapping[str, Any], n
         "source": place.as_doc(),
         "format": kind,
         "effect": _effect(call),
+        "fault": call.fault.id if call.fault else None,
     }
     return image, new_job(call.cloud, "ImportImage", image, work, wanted)
 
@@ -322,6 +329,7 @@ def _export_job(call: Call, body: Mapping[str, Any], image: Image, now: float) -
         "destination": place.as_doc(),
         "format": wanted,
         "effect": _effect(call),
+        "fault": call.fault.id if call.fault else None,
     }
     size = image.doc["sizeInMBs"]
     seconds = transition_seconds(call.cloud, call.operation, None if size is None else size / MB_PER_GB)

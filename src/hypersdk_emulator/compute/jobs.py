@@ -46,3 +46,10 @@ async def until(cloud: Cloud, moment: float) -> None:
     """Wait until the virtual clock shows a time."""
     while (left := moment - cloud.clock.timestamp()) > 0:  # noqa: ASYNC110 - the clock may jump; nobody signals that
         await asyncio.sleep(min(MAX_WAIT, max(0.001, left)))
+
+
+async def until_cleared(cloud: Cloud, fault_id: str | None) -> None:
+    """Wait until the fault `work-request-stuck` is released or dropped; after a restart nothing is left of it."""
+    fault = cloud.faults.get(fault_id) if fault_id else None
+    if fault is not None and fault.effect == "work-request-stuck":
+        await cloud.holds.wait(fault)

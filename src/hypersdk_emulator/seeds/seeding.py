@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute import exporter, importer
+from hypersdk_emulator.compute import exporter, importer, stuck
 from hypersdk_emulator.compute.instances import MB_PER_GB
 from hypersdk_emulator.compute.records import Image, Instance, unfinished_jobs
 from hypersdk_emulator.compute.state import ImageState
@@ -164,7 +164,7 @@ def read_file(path: Path) -> Seed:
 async def resume(cloud: Cloud) -> None:
     """Go on with the imports and exports that were running when the emulator ended."""
     for job in unfinished_jobs(cloud.db):
-        (importer if job.operation == "ImportImage" else exporter).start(cloud, job)
+        {"ImportImage": importer, "ExportImage": exporter}.get(job.operation, stuck).start(cloud, job)
 
 
 def _clock(cloud: Cloud, seed: Seed) -> None:
