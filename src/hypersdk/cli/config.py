@@ -51,15 +51,21 @@ def _derived(config: Config) -> dict[str, str | None]:
 @output_options
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Make one signed call and say what works, or why it does not."""
-    from hypersdk.vendors.oci.check import check_access, file_warnings
+    """Sign in, make one signed call and say what works, or why it does not.
+
+    A bucket and a compartment that the settings name are looked at too, and a principal's own compartment.
+    """
+    from hypersdk.vendors.oci.check import check_access, file_warnings, missing_policies
 
     with open_context(ctx) as context:
         session = context.wiring.session
         for warning in file_warnings(context.config.oci):
             context.out.note(f"warning: {warning}")
         namespace = check_access(session)
-        settings = context.config.oci
+        settings, who, expires = context.config.oci, session.who, session.expires
+        missing = list(missing_policies(session, namespace))
+        for line in missing:
+            context.out.note(f"warning: {line}")
         context.out.facts(
             "check",
             {
@@ -69,9 +75,14 @@ def check(ctx: click.Context) -> None:
                 "profile": settings.profile,
                 "tenancy": session.tenancy_id,
                 "user": settings.user_ocid if session.kind == "api_key" else None,
+                "principal": who.principal,
+                "compartment": who.compartment_id,
+                "rule": f"ALL {{{who.rule}}}" if who.rule else None,
+                "expires": expires.isoformat(timespec="seconds") if expires else None,
                 "fingerprint": session.key_fingerprint,
                 "region": session.region or None,
                 "endpoint": session.object_storage_url,
                 "namespace": namespace,
+                "missing": missing,
             },
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from hypersdk import errors
@@ -34,6 +35,36 @@ def check_access(session: OciSession) -> str:
         error.hint = session.explain_unreachable() or error.hint
         raise
     return str(reply.data)
+
+
+def missing_policies(session: OciSession, namespace: str) -> Iterator[str]:
+    """Look at what the settings name, and at a principal's own compartment: one line for each that is hidden from us.
+
+    Args:
+        session: signed in.
+        namespace: of the tenancy, unless the settings name another one.
+    """
+    settings, who = session.settings, session.who
+    if settings.bucket:
+        place = f"bucket {settings.namespace or namespace}/{settings.bucket}"
+        storage = session.client("ObjectStorageClient")
+        look = partial(storage.get_bucket, settings.namespace or namespace, settings.bucket)
+        yield from _hidden(place, look, who.allow("read buckets", "B"), who.allow("manage objects", "B"))
+    compartment = settings.compartment_ocid or who.compartment_id
+    if compartment:
+        compute = session.client("ComputeClient")
+        look = partial(compute.list_instances, compartment, limit=1)
+        needed = who.allow("use instances", "C"), who.allow("manage instance-images", "C")
+        yield from _hidden(f"the instances of compartment {compartment}", look, *needed)
+
+
+def _hidden(place: str, look: Callable[[], object], *policies: str) -> Iterator[str]:
+    try:
+        sdk_call("look at", place, look)
+    except (errors.NotFoundError, errors.PermissionDenied) as error:
+        # A 404 says no more than this, on purpose.
+        said = " ".join(str(part) for part in (error.status, error.service_code) if part)
+        yield f"{place}: absent or not allowed ({said}); ask for: {'; '.join(policies)}"
 
 
 def file_warnings(settings: OciSettings) -> Iterator[str]:

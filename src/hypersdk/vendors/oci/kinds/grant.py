@@ -14,6 +14,11 @@ MARGIN = 60.0
 """Seconds before its end at which a token is renewed, as the SDK does (`security_token_container.py`)."""
 
 
+USERS, RESOURCES, ANYBODY = "group G", "dynamic-group G", "any-user"
+"""Subjects of policies: a group of users, a group of instances or resources by a matching rule, all that a rule fits
+(docs.oracle.com, "Managing Dynamic Groups"; "Granting Workloads Access to OCI Resources" for OKE)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Who:
     """Who signs.
@@ -23,14 +28,26 @@ class Who:
         region: the region that the credentials themselves name; None = they name none.
         principal: OCID of the user or resource, where it is known.
         compartment_id: OCID of the compartment that the resource lives in; None for users.
-        policy_subject: how a policy or a dynamic group's rule names this principal; None for users.
+        subject: how the sentences of a policy name those who sign so.
+        rule: conditions that hold for this principal: of its dynamic group, or of the policy itself; "" for users.
     """
 
     tenancy_id: str
     region: str | None = None
     principal: str | None = None
     compartment_id: str | None = None
-    policy_subject: str | None = None
+    subject: str = USERS
+    rule: str = ""
+
+    def allow(self, what: str, place: str) -> str:
+        """The sentence of a policy that an administrator has to write.
+
+        Args:
+            what: verb and resource ("read buckets").
+            place: the compartment, or a letter that stands for it.
+        """
+        where = f" where all {{{self.rule}}}" if self.subject == ANYBODY and self.rule else ""
+        return f"Allow {self.subject} to {what} in compartment {place}{where}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from hypersdk.vendors.oci import regions
 from hypersdk.vendors.oci.credentials import INSTANCE_PRINCIPAL, OciSettings
 from hypersdk.vendors.oci.kinds import jwt, tokens
 from hypersdk.vendors.oci.kinds.asking import Question, ask, read_json
-from hypersdk.vendors.oci.kinds.grant import Grant, Who
+from hypersdk.vendors.oci.kinds.grant import RESOURCES, Grant, Who
 from hypersdk.vendors.oci.kinds.metadata import Certificate, Metadata
 
 PATH = "/v1/x509"
@@ -57,7 +57,8 @@ class InstancePrincipal:
             self._region,
             instance,
             certificate.fact("opc-compartment:"),
-            f"instance.id = '{instance}'" if instance else None,
+            RESOURCES,
+            f"instance.id = '{instance}'" if instance else "",
         )
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         token = self._exchange(certificate, tenancy, key)

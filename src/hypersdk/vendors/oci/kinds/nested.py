@@ -8,7 +8,6 @@ key; the header `opc-parent-rpt-url` names the next parent.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from hypersdk import errors
@@ -71,12 +70,8 @@ class Nested:
         session = Question("get a session token for the parent resource", self._sessions, body, sign=child.signer)
         token = read_json(session, self._ask(session).body, "token")[0]
         claims = tokens.fresh_claims(token)
-        who = replace(
-            child.who,
-            tenancy_id=jwt.text_claim(claims, "res_tenant") or child.who.tenancy_id,
-            principal=jwt.text_claim(claims, "res_id", "sub"),
-            compartment_id=jwt.text_claim(claims, "res_compartment"),
-        )
+        tenancy = jwt.text_claim(claims, "res_tenant") or child.who.tenancy_id
+        who = tokens.resource(claims, tenancy, child.who.region)
         life = jwt.length_of_life(claims, self._now().timestamp())
         return tokens.grant_of(token, key, who, claims=claims, life=life), answer.headers.get(NEXT_PARENT, "")
 

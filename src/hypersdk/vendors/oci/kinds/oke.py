@@ -21,7 +21,7 @@ from hypersdk.vendors.oci.credentials import OKE_WORKLOAD_IDENTITY, OciSettings
 from hypersdk.vendors.oci.keys import read_file
 from hypersdk.vendors.oci.kinds import jwt, tokens
 from hypersdk.vendors.oci.kinds.asking import Question, ask, read_json
-from hypersdk.vendors.oci.kinds.grant import Grant, Who
+from hypersdk.vendors.oci.kinds.grant import ANYBODY, Grant, Who
 
 FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
 HOST = "KUBERNETES_SERVICE_HOST"
@@ -125,9 +125,9 @@ class OkeWorkloadIdentity:
         principal = jwt.text_claim(claims, "res_id", "sub")
         cluster = principal if principal and principal.startswith("ocid1.cluster.") else None
         facts = {"request.principal.type": "workload", **_pod(account), "request.principal.cluster_id": cluster}
-        subject = ", ".join(f"{name} = '{value}'" for name, value in facts.items() if value)
+        rule = ", ".join(f"{name} = '{value}'" for name, value in facts.items() if value)
         compartment = jwt.text_claim(claims, "res_compartment")
-        return Who(tenancy, regions.expand(region) if region else None, principal, compartment, subject)
+        return Who(tenancy, regions.expand(region) if region else None, principal, compartment, ANYBODY, rule)
 
     def why_refused(self, grant: Grant, _when: datetime) -> str:
         """A token that was just made is refused only by a service that does not know its issuer."""

@@ -101,11 +101,7 @@ class ResourcePrincipal:
         tenancy = jwt.text_claim(claims, "res_tenant") or self.settings.tenancy_ocid
         if tenancy is None:
             raise errors.AuthError(f"environment {where}: the token names no tenancy (claim res_tenant)")
-        principal, compartment = jwt.text_claim(claims, "res_id", "sub"), jwt.text_claim(claims, "res_compartment")
-        kind = jwt.text_claim(claims, "res_type")
-        facts = {"resource.type": kind, "resource.compartment.id": compartment}
-        subject = ", ".join(f"{name} = '{value}'" for name, value in facts.items() if value)
-        return Who(tenancy, self._region(), principal, compartment, subject or None)
+        return tokens.resource(claims, tenancy, self._region())
 
     def _region(self) -> str | None:
         given = self.settings.environment.get(f"{PREFIX}REGION{self.suffix}")

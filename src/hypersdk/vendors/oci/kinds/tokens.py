@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from hypersdk import errors
 from hypersdk.vendors.oci.kinds import jwt
-from hypersdk.vendors.oci.kinds.grant import Grant, Who, renew_before_end
+from hypersdk.vendors.oci.kinds.grant import RESOURCES, Grant, Who, renew_before_end
 
 
 def fresh_claims(token: str) -> jwt.Claims:
@@ -47,6 +47,14 @@ def grant_of(
         life=life,
         renew_after=life / 2 if half_life and life is not None else renew_before_end(life),
     )
+
+
+def resource(claims: jwt.Claims, tenancy_id: str, region: str | None) -> Who:
+    """The resource that a resource principal's token speaks of."""
+    compartment = jwt.text_claim(claims, "res_compartment")
+    facts = {"resource.type": jwt.text_claim(claims, "res_type"), "resource.compartment.id": compartment}
+    rule = ", ".join(f"{name} = '{value}'" for name, value in facts.items() if value)
+    return Who(tenancy_id, region, jwt.text_claim(claims, "res_id", "sub"), compartment, RESOURCES, rule)
 
 
 def public_pem(key: RSAPrivateKey) -> str:
