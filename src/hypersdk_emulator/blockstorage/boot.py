@@ -25,16 +25,20 @@ from hypersdk_emulator.blockstorage.records import (
 )
 from hypersdk_emulator.blockstorage.state import (
     BYTES_PER_GB,
+    DEFAULT_BOOT_GB,
     DEFAULT_VPUS,
     AttachmentState,
     checked_size,
     checked_vpus,
     may_delete_volume,
-    provisioning,
+    VolumeState,
 )
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.resources import Resource, transition_seconds
 from hypersdk_emulator.timeline import Timeline
+
+NewBoot = Wanted
+"""What a new boot volume is to be."""
 
 
 def disk_of(cloud: Cloud, file: Path, disk_format: str, owner: str, *, ours: bool = False) -> dict[str, Any]:
@@ -54,22 +58,21 @@ def disk_of(cloud: Cloud, file: Path, disk_format: str, owner: str, *, ours: boo
 
 
 def from_image(cloud: Cloud, wanted: Wanted, disk: Mapping[str, Any] | None, image_size_in_gbs: int) -> Resource:
-    """A boot volume with an image's bytes.
+    """A boot volume with an image's bytes. It is AVAILABLE at once: the instance is what a launch waits for.
 
     Args:
         cloud: the cloud.
         wanted: what it is to be; its `image_id` is shown.
         disk: the image's.
-        image_size_in_gbs: the least size, and the size if none is wanted.
+        image_size_in_gbs: the least size, and the size if none is wanted; 0 = nobody knows.
 
     Raises:
         ServiceError: 400 for a size or performance that cannot be.
     """
-    size = checked_size(wanted.size_in_gbs, image_size_in_gbs)
+    size = checked_size(wanted.size_in_gbs, image_size_in_gbs or DEFAULT_BOOT_GB)
     vpus = checked_vpus(wanted.vpus_per_gb, DEFAULT_VPUS, boot=True)
-    life = provisioning(cloud.clock.timestamp(), transition_seconds(cloud, "CreateBootVolume", size))
     doc = {"sizeInGBs": size, "vpusPerGB": vpus, "sourceDetails": None}
-    volume = save_new(cloud, BOOT_VOLUME, wanted, life, doc)
+    volume = save_new(cloud, BOOT_VOLUME, wanted, Timeline.resting(VolumeState.AVAILABLE), doc)
     if disk is None:
         layers(cloud).start(volume.id, None, size * BYTES_PER_GB)
     else:
@@ -97,8 +100,31 @@ def attached_boot_volume(cloud: Cloud, instance_id: str) -> Resource | None:
     return None if attachment is None else find_boot_volume(cloud, attachment.doc["volumeId"])
 
 
-def attach(cloud: Cloud, volume: Resource, host: Host, *, at_once: bool = False) -> Resource:
-    """Attach a boot volume to its instance; see `attachments.attach_boot`."""
+def attach(
+    cloud: Cloud,
+    volume: Resource,
+    instance_id: str,
+    instance_name: str,
+    compartment: str,
+    *,
+    domain: str,
+    at_once: bool = False,
+) -> Resource:
+    """Attach a boot volume to its instance; returns the attachment.
+
+    Args:
+        cloud: the cloud.
+        volume: the boot volume.
+        instance_id: the instance, which the attachment shares its OCID with.
+        instance_name: for the name of the attachment.
+        compartment: the instance's.
+        domain: the instance's availability domain.
+        at_once: no look at the volume's state, and no time passes: for a seed.
+
+    Raises:
+        ServiceError: 400 other domain; 404 deleted; 409 not AVAILABLE, attached, or the instance has another one.
+    """
+    host = Host(instance_id, instance_name, compartment, domain)
     return attachments.attach_boot(cloud, volume, host, at_once=at_once)
 
 

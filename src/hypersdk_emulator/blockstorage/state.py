@@ -12,7 +12,9 @@ from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.timeline import Timeline
 
 MIN_VOLUME_GB, MAX_VOLUME_GB = 50, 32_768
-"""'Overview of Block Volume': 50 GB to 32 TB, in steps of 1 GB."""
+"""'Overview of Block Volume': 50 GB to 32 TB, in steps of 1 GB. What an image brings along may be less."""
+DEFAULT_VOLUME_GB, DEFAULT_BOOT_GB = 1024, 47
+"""Of a block volume (SDK: CreateVolumeDetails), and of a boot volume of Oracle's own images."""
 MAX_GROUP_VOLUMES, MAX_GROUP_GB = 32, 128 * 1024
 """'Volume Groups': 32 volumes and 128 TB."""
 MAX_CLONES_DETACHED = 10
@@ -139,12 +141,13 @@ def checked_size(asked: int | None, source: int | None) -> int:
     Raises:
         ServiceError: 400 out of bounds or smaller than the source.
     """
-    size = asked if asked is not None else source if source is not None else 1024
-    if source is not None and size < source:
-        raise invalid_parameter(f"sizeInGBs is {size}; it cannot be less than the source's {source}")
-    if not MIN_VOLUME_GB <= size <= MAX_VOLUME_GB:
-        raise invalid_parameter(f"sizeInGBs is {size}; it must be from {MIN_VOLUME_GB} to {MAX_VOLUME_GB}")
-    return size
+    if asked is None:
+        return DEFAULT_VOLUME_GB if source is None else source
+    if source is not None and asked < source:
+        raise invalid_parameter(f"sizeInGBs is {asked}; it cannot be less than the source's {source}")
+    if not MIN_VOLUME_GB <= asked <= MAX_VOLUME_GB and asked != source:
+        raise invalid_parameter(f"sizeInGBs is {asked}; it must be from {MIN_VOLUME_GB} to {MAX_VOLUME_GB}")
+    return asked
 
 
 def checked_vpus(asked: int | None, default: int, *, boot: bool) -> int:
