@@ -29,6 +29,7 @@ soak: setup
 	$(bin)/python -m pytest -q -s -m soak --timeout=7200
 
 docs: setup
+	$(bin)/python tools/support.py
 	$(bin)/pdoc -o site/api hypersdk
 
 lock:
