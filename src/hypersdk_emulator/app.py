@@ -18,6 +18,8 @@ from hypersdk_emulator.objectstorage import pars
 from hypersdk_emulator.replies import NoReply
 from hypersdk_emulator.routes import EVERYWHERE, ROUTES
 from hypersdk_emulator.routing import Route, Router, operations_of
+from hypersdk_emulator.s3 import gate
+from hypersdk_emulator.s3.routes import find as find_s3
 from hypersdk_emulator.signatures import Principal
 
 OPERATIONS = operations_of(EVERYWHERE)
@@ -90,7 +92,7 @@ async def _answer(
     path = request.raw_path.partition("?")[0]
     if cloud.faults.in_outage(cloud.clock.wall()) and not path.startswith("/_emulator"):
         return NoReply()
-    route, params = router.find(request.method, path, request.headers)
+    route, params = _find(router, request, path)
     entry["operation"] = route.operation
     call = Call(request, cloud, route, params, _ANONYMOUS, replies["opc-request-id"], replies=replies)
     if route.auth == "control":
@@ -111,6 +113,13 @@ async def _answer(
     return await effects.after(call, fault, response)
 
 
+def _find(router: Router, request: web.BaseRequest, path: str) -> tuple[Route, dict[str, str]]:
+    if router.serves_s3 and not path.startswith("/_emulator") and gate.concerns(request):
+        request["s3"] = True
+        return find_s3(request.method, path, request.query, request.headers)
+    return router.find(request.method, path, request.headers)
+
+
 async def _authenticate(call: Call) -> None:
     """Find out who calls and refuse what that caller may not do.
 
@@ -121,6 +130,8 @@ async def _authenticate(call: Call) -> None:
         return
     if call.route.auth == "par":
         call.principal = pars.authorize(call)
+    elif call.route.auth == "s3":
+        call.principal = gate.authenticate(call)
     elif call.route.auth == "public" and "authorization" not in call.headers:
         return
     else:
@@ -140,6 +151,8 @@ def _reply_ids(cloud: Cloud, headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _error_reply(request: web.BaseRequest, error: ServiceError) -> web.StreamResponse:
+    if request.get("s3"):
+        return gate.error_reply(request, error)
     request["replies"].update({name.lower(): value for name, value in error.headers.items()})
     if error.status == web.HTTPNotModified.status_code or request.method == "HEAD":
         response = web.Response(status=error.status)

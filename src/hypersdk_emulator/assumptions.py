@@ -24,7 +24,8 @@ class Assumptions:
         old_etag_in_export: the reply of ExportImage carries the image's etag from before (2018 recordings).
         checksum_in_export: the exporter's object has a CRC32C of its bytes (nobody saw one).
         delete_before_hydrated: a clone of a volume may be deleted before its bytes are copied (nobody knows).
-        clones_inherit_tags: the volumes of a cloned group have the tags of their sources, as backups do (nobody knows).
+        clones_inherit_tags: a clone has the free-form tags of its source, as backups have (nobody knows).
+        s3_delete_crc32: S3's DeleteObjects takes a CRC32 for the checksum that it needs (refused: activepieces 14110).
         lock_minutes: no second image of one instance within this time (documentation).
         terminated_hours: how long a terminated instance is still shown; "at least 12 hours" (SDK), a day by default.
         principal_token_minutes: life of the tokens of instances, resources and workloads (nobody documents it).
@@ -38,6 +39,7 @@ class Assumptions:
     checksum_in_export: bool = False
     delete_before_hydrated: bool = False
     clones_inherit_tags: bool = True
+    s3_delete_crc32: bool = False
     lock_minutes: float = 20.0
     terminated_hours: float = 24.0
     principal_token_minutes: float = 20.0

@@ -20,12 +20,13 @@ class Route:
 
     Args:
         operation: The SDK's name of the call in camel case; faults and the log use it.
-        service: `objectstorage`, `compute`, `identity`, `limits`, `workrequests` or `control`.
+        service: `objectstorage`, `s3`, `compute`, `identity`, `limits`, `workrequests` or `control`.
         method: HTTP method.
         pattern: Path with `{name}` for one segment and `{name*}` for the rest of the path, slashes included.
         handler: What answers.
         auth: `signed`; `public` = signed, or anonymous where the bucket is public; `par` = token in the path;
-            `own` = the handler finds out who calls; `control` = the emulator's own calls.
+            `own` = the handler finds out who calls; `s3` = signed as Amazon S3 has it; `control` = the emulator's own
+            calls.
         body_signed: The signature covers the body (all but PutObject and UploadPart, on methods with a body).
         header: Taken only if the request has this header with the value `true`.
         differs: What the emulator does not do as OCI does; empty = nothing known. The support table in the docs says it.
@@ -63,7 +64,11 @@ class Router:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._routes: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
+        self.serves_s3 = False
         for route in routes:
+            if route.auth == "s3":  # those are found by query and headers, too: see s3/routes.py
+                self.serves_s3 = True
+                continue
             self._routes.setdefault(route.method, []).append((_compile(route.pattern), route))
 
     def find(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[Route, dict[str, str]]:

@@ -100,12 +100,37 @@ async def get_namespace(call: Call) -> web.StreamResponse:
     return call.reply(call.cloud.settings.namespace)
 
 
+_DESIGNATED = ("defaultS3CompartmentId", "defaultSwiftCompartmentId")
+
+
+def _designated(cloud: Cloud) -> dict[str, str]:
+    """Where the buckets of the S3 and Swift interfaces land: in the tenancy's root, unless told otherwise."""
+    kept = cloud.db.setting("designated-compartments") or {}
+    return {name: kept.get(name, cloud.settings.tenancy_id) for name in _DESIGNATED}
+
+
+def s3_compartment(cloud: Cloud) -> str:
+    """The compartment in which the S3 API makes and lists buckets."""
+    return _designated(cloud)["defaultS3CompartmentId"]
+
+
 async def get_namespace_metadata(call: Call) -> web.StreamResponse:
-    """Where the buckets of the S3 and Swift interfaces land: in the tenancy's root."""
+    """GetNamespaceMetadata: the compartments designated for S3 and Swift."""
     check_namespace(call)
-    tenancy = call.cloud.settings.tenancy_id
-    body = {"namespace": call.cloud.settings.namespace, "defaultS3CompartmentId": tenancy}
-    return call.reply({**body, "defaultSwiftCompartmentId": tenancy})
+    return call.reply({"namespace": call.cloud.settings.namespace, **_designated(call.cloud)})
+
+
+async def update_namespace_metadata(call: Call) -> web.StreamResponse:
+    """UpdateNamespaceMetadata; buckets that exist stay where they are."""
+    check_namespace(call)
+    body = await call.json()
+    chosen = {name: required_text(body, name) for name in _DESIGNATED if body.get(name) is not None}
+    for compartment in chosen.values():
+        if not users.is_compartment(call.cloud, compartment):
+            raise not_authorized_or_not_found()
+        call.permit(compartment)
+    call.cloud.db.set_setting("designated-compartments", _designated(call.cloud) | chosen)
+    return await get_namespace_metadata(call)
 
 
 async def create_bucket(call: Call) -> web.StreamResponse:

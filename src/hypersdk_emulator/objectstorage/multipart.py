@@ -176,14 +176,24 @@ def _begin(call: Call, bucket: Bucket, name: str, content: Content) -> Upload:
     return begin(call.cloud, bucket.name, name, content, algorithm)
 
 
-async def upload_part(call: Call) -> web.StreamResponse:
-    """UploadPart."""
+def part_target(call: Call) -> tuple[Upload, int]:
+    """Upload and number of an UploadPart call.
+
+    Raises:
+        ServiceError: 404 for no upload, 400 for a bad number or another customer key.
+    """
     upload = _require_upload(call)
     text = call.params.get("number") or call.required("uploadPartNum")
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= number <= MAX_PARTS:
         raise ServiceError(400, "InvalidUploadPartNumber", f"The part number must be from 1 to {MAX_PARTS}")
     check_customer_key(call, upload.content.sse)
+    return upload, number
+
+
+async def upload_part(call: Call) -> web.StreamResponse:
+    """UploadPart."""
+    upload, number = part_target(call)
     wanted = expected(call, upload.algorithm)
     received = await receive(call, wanted)
     try:

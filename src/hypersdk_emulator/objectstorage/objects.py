@@ -83,6 +83,25 @@ async def put_object(call: Call) -> web.StreamResponse:
     return call.reply(headers={**_version_headers(made), "opc-content-md5": received.digests.md5, **checksums})
 
 
+def put_shared(call: Call, source: StoredObject, *, keep_description: bool) -> StoredObject:
+    """PutObject with the bytes of an object that is there, without moving them: S3's way of copying.
+
+    Args:
+        call: A PutObject call; its tier and customer key are the new object's.
+        source: Whose bytes.
+        keep_description: Content headers and metadata are the source's, not the call's.
+    """
+    name = check_name(call.params["object"])
+    with storage.change(call.cloud) as trash:
+        content = _may_put(call, name)
+        kept = source.content
+        if keep_description:
+            content = replace(content, headers=kept.headers, meta=kept.meta)
+        content = replace(content, body=kept.body, size=kept.size, md5=kept.md5, checksums=kept.checksums)
+        content = replace(content, multipart=kept.multipart)
+        return storage.store(call.cloud, require_bucket(call), name, content, trash)
+
+
 def _may_put(call: Call, name: str) -> Content:
     """Check everything about a PUT that does not need its body; asked before and after the body came."""
     bucket = require_bucket(call)
@@ -118,7 +137,7 @@ def object_headers(call: Call, found: StoredObject) -> dict[str, str]:
     return headers
 
 
-def _readable(call: Call) -> StoredObject:
+def _shown(call: Call) -> StoredObject:
     found = require_object(call, require_bucket(call), call.params["object"])
     if found.marker:
         raise object_not_found(call, found.bucket, found.name)
@@ -127,19 +146,29 @@ def _readable(call: Call) -> StoredObject:
     return found
 
 
+def readable(call: Call) -> StoredObject:
+    """The object of a GetObject call, all its conditions met.
+
+    Raises:
+        ServiceError: 304, 400, 404, 409 for an archived one, 412.
+    """
+    found = _shown(call)
+    if found.archival_state(call.cloud.clock.timestamp()) not in (None, "Restored"):
+        text = f"The object '{found.name}' is archived; restore it before reading it"
+        raise ServiceError(409, "NotRestored", text)
+    return found
+
+
 async def head_object(call: Call) -> web.StreamResponse:
     """HeadObject: the headers of a GET without its body."""
-    found = _readable(call)
+    found = _shown(call)
     headers = {**object_headers(call, found), "content-length": str(found.content.size)}
     return web.Response(status=200, headers=headers)
 
 
 async def get_object(call: Call) -> web.StreamResponse:
     """GetObject, whole or one range of it."""
-    found = _readable(call)
-    if found.archival_state(call.cloud.clock.timestamp()) not in (None, "Restored"):
-        text = f"The object '{found.name}' is archived; restore it before reading it"
-        raise ServiceError(409, "NotRestored", text)
+    found = readable(call)
     asked = window(call.header("range"), found.content.size)
     return BodyReply(
         call.cloud,

@@ -40,6 +40,7 @@ _START_THROUGH_PAR = Route(
 STORAGE = (
     _row("GetNamespace", "GET", "/n", buckets.get_namespace),
     _row("GetNamespaceMetadata", "GET", "/n/{namespace}", buckets.get_namespace_metadata),
+    _row("UpdateNamespaceMetadata", "PUT", "/n/{namespace}", buckets.update_namespace_metadata),
     _row("ListBuckets", "GET", "/n/{namespace}/b", buckets.list_buckets),
     _row("CreateBucket", "POST", "/n/{namespace}/b", buckets.create_bucket),
     _bucket("GetBucket", "GET", "", buckets.get_bucket),

@@ -182,6 +182,12 @@ def version(cloud: Cloud, bucket: str, name: str, version_id: str) -> StoredObje
     return None if row is None else object_of(row)
 
 
+def newest_version(cloud: Cloud, bucket: str, name: str) -> str | None:
+    """Version id of the newest row of a name, be it a delete marker."""
+    row = cloud.db.one("SELECT version FROM objects WHERE bucket = ? AND name = ? AND latest = 1", bucket, name)
+    return None if row is None else str(row["version"])
+
+
 def object_of(row: Row) -> StoredObject:
     """An object version from its row."""
     doc = json.loads(row["doc"])
