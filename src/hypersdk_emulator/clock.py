@@ -1,5 +1,7 @@
 """The virtual clock: rules ages, locks, expiries and transitions. `Date` headers and signatures follow the real one."""
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ class Clock:
     def __init__(self, database: Database, wall: Callable[[], float] = time.time) -> None:
         self._database = database
         self._wall = wall
+        self._jumped = asyncio.Event()
         stored = database.setting("clock")
         self._base_real = wall()
         self._base_virtual = self._base_real
@@ -44,6 +47,12 @@ class Clock:
             raise ValueError("the clock never goes back")
         self._set(self.timestamp() + seconds)
 
+    async def until(self, moment: float) -> None:
+        """Wait until the virtual clock shows a time."""
+        while (left := moment - self.timestamp()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._jumped.wait(), left)
+
     def start_at(self, moment: float, *, empty: bool) -> None:
         """Show this time now, as a seed says it; said again (after a restart) it does nothing.
 
@@ -65,6 +74,8 @@ class Clock:
         self._base_virtual = virtual
         self._base_real = self._wall()
         self._store()
+        self._jumped.set()
+        self._jumped = asyncio.Event()
 
     def _store(self) -> None:
         self._database.set_setting("clock", {"real": self._base_real, "virtual": self._base_virtual})

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
@@ -130,13 +131,16 @@ class Cloud:
     Args:
         options: How it was started; its state directory is made if absent and continued if not.
         operations: Every operation that a fault may name.
+        wall: Source of real time, seconds since the epoch.
     """
 
-    def __init__(self, options: Options, operations: Mapping[str, Operation]) -> None:
+    def __init__(
+        self, options: Options, operations: Mapping[str, Operation], wall: Callable[[], float] = time.time
+    ) -> None:
         self.options = options
         options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.db = Database(options.state / "cloud.sqlite")
-        self.clock = Clock(self.db)
+        self.clock = Clock(self.db, wall)
         self.random = Randomness(self._run_seed())
         self.bodies = BodyStore(options.state / "bodies")
         self.bodies.sweep(

@@ -40,7 +40,7 @@ def start(cloud: Cloud, job: Job) -> None:
 
 
 async def _run(cloud: Cloud, job: Job) -> None:
-    await jobs.until(cloud, job.work.accepted + STATUS_SHARE * (job.work.due - job.work.accepted))
+    await cloud.clock.until(job.work.accepted + STATUS_SHARE * (job.work.due - job.work.accepted))
     job = _begin(cloud, job)
     effect = job.doc["effect"]
     if effect not in ("work-request-fails", "export-without-object"):
@@ -51,7 +51,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
                 await asyncio.to_thread(_pack, disk, packed, image)
                 packed.replace(disk)
             await _upload_parts(cloud, job, disk)
-    await jobs.until(cloud, job.work.due)
+    await cloud.clock.until(job.work.due)
     await jobs.until_cleared(cloud, job.doc.get("fault"))
     if effect == "work-request-fails":
         _fail(cloud, job, ("InternalServerError", "The image could not be exported"))

@@ -44,7 +44,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
         await qemu.convert(work, disk_format, target, "qcow2")
     finally:
         work.unlink(missing_ok=True)
-    await jobs.until(cloud, job.work.due)
+    await cloud.clock.until(job.work.due)
     if job.doc["effect"] == "work-request-fails":
         raise qemu.DiskError("The image could not be imported")
     disk = {"file": str(target), "format": "qcow2"}

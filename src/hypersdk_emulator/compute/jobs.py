@@ -3,7 +3,6 @@
 The database says what is to be done, so a job that a kill cut is simply done again from its beginning.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -11,9 +10,6 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute.records import Job
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.qemu import DiskError
-
-MAX_WAIT = 0.2
-"""Real seconds between looks at the virtual clock, which may be advanced meanwhile."""
 
 Run = Callable[[Cloud, Job], Coroutine[Any, Any, None]]
 Fail = Callable[[Cloud, Job, tuple[str, str]], None]
@@ -40,12 +36,6 @@ async def _guarded(cloud: Cloud, job: Job, run: Run, fail: Fail) -> None:
         fail(cloud, job, ("InternalServerError", str(error)))
     except Exception as error:  # noqa: BLE001 - a job that stays unfinished for ever would tell nobody anything
         fail(cloud, job, ("InternalServerError", f"The emulator failed: {error!r}"))
-
-
-async def until(cloud: Cloud, moment: float) -> None:
-    """Wait until the virtual clock shows a time."""
-    while (left := moment - cloud.clock.timestamp()) > 0:  # noqa: ASYNC110 - the clock may jump; nobody signals that
-        await asyncio.sleep(min(MAX_WAIT, max(0.001, left)))
 
 
 async def until_cleared(cloud: Cloud, fault_id: str | None) -> None:
