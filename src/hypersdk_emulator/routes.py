@@ -5,6 +5,7 @@ from hypersdk_emulator.compute.metadata import METADATA
 from hypersdk_emulator.compute.routes import COMPUTE
 from hypersdk_emulator.control import CONTROL
 from hypersdk_emulator.identity.routes import AUTH, IDENTITY, PARENTS, PROXYMUX
+from hypersdk_emulator.network.routes import NETWORK
 from hypersdk_emulator.objectstorage.routes import STORAGE
 from hypersdk_emulator.routing import Route
 from hypersdk_emulator.s3.routes import S3
@@ -19,7 +20,7 @@ LIMITS = (
     ),
 )
 
-ROUTES = (*CONTROL, *COMPUTE, *IDENTITY, *AUTH, *LIMITS, *STORAGE, *S3)
+ROUTES = (*CONTROL, *COMPUTE, *NETWORK, *IDENTITY, *AUTH, *LIMITS, *STORAGE, *S3)
 
 EVERYWHERE = (*ROUTES, *METADATA, *PARENTS, *PROXYMUX)
 """All rows, with those of the metadata service and of the OKE stand-in, which listen elsewhere."""

@@ -1,6 +1,6 @@
 """Compute's instances and the volumes attached to them, as the API shows and takes them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,46 +9,15 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.compute.access import forgotten, permitted_instance
-from hypersdk_emulator.compute.capabilities import LAUNCH_OPTIONS
+from hypersdk_emulator.compute.instanceview import instance_json, reply_instance
 from hypersdk_emulator.compute.records import Instance, instances_in
 from hypersdk_emulator.compute.state import act
 from hypersdk_emulator.errors import not_authorized_or_not_found
-from hypersdk_emulator.fields import optional_text, tags
 from hypersdk_emulator.listing import arranged, page
 from hypersdk_emulator.resources import check_if_match, transition_seconds
 
 DENSE_VPUS_PER_GB = 10
 MB_PER_GB = 1024
-
-
-def instance_json(call: Call, instance: Instance) -> dict[str, Any]:
-    """The SDK's model Instance."""
-    doc, settings = instance.doc, call.cloud.settings
-    boot = doc["bootVolume"]
-    return {
-        "availabilityDomain": doc["availabilityDomain"],
-        "compartmentId": instance.compartment,
-        "definedTags": {},
-        "displayName": instance.name,
-        "extendedMetadata": {},
-        "faultDomain": "FAULT-DOMAIN-1",
-        "freeformTags": doc["freeformTags"],
-        "id": instance.id,
-        "imageId": doc["imageId"],
-        "launchMode": "PARAVIRTUALIZED",
-        "launchOptions": {**LAUNCH_OPTIONS, **doc["launchOptions"]},
-        "lifecycleState": instance.state(call.cloud.clock.timestamp()),
-        "metadata": {},
-        "region": settings.region,
-        "shape": doc["shape"],
-        "sourceDetails": {"sourceType": "image", "imageId": doc["imageId"], "bootVolumeSizeInGBs": boot["sizeInGBs"]},
-        "timeCreated": iso(instance.created),
-    }
-
-
-def _reply(call: Call, instance: Instance, headers: Mapping[str, str] | None = None) -> web.StreamResponse:
-    etag = instance.etag(call.cloud.clock.timestamp())
-    return call.reply(instance_json(call, instance), headers={"etag": etag, **(headers or {})})
 
 
 async def list_instances(call: Call) -> web.StreamResponse:
@@ -72,21 +41,7 @@ async def list_instances(call: Call) -> web.StreamResponse:
 
 async def get_instance(call: Call) -> web.StreamResponse:
     """GetInstance."""
-    return _reply(call, permitted_instance(call, call.params["instanceId"]))
-
-
-async def update_instance(call: Call) -> web.StreamResponse:
-    """UpdateInstance: the name and the free-form tags."""
-    body = await call.json()
-    name, new_tags = optional_text(body, "displayName"), tags(body)
-    cloud = call.cloud
-    with cloud.db.transaction():
-        instance = permitted_instance(call, call.params["instanceId"])
-        check_if_match(call.header("if-match"), instance.etag(cloud.clock.timestamp()))
-        doc = instance.doc if new_tags is None else {**instance.doc, "freeformTags": new_tags}
-        instance = instance.changed(name=name or instance.name, doc=doc)
-        instance.save(cloud.db)
-    return _reply(call, instance)
+    return reply_instance(call, permitted_instance(call, call.params["instanceId"]))
 
 
 async def instance_action(call: Call) -> web.StreamResponse:
@@ -104,7 +59,7 @@ async def instance_action(call: Call) -> web.StreamResponse:
             instance = instance.changed(timeline=timeline)
             instance.save(cloud.db)
             cloud.db.remember(scope, token, digest, instance.id, now)
-    return _reply(call, instance)
+    return reply_instance(call, instance)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,11 @@ def instances_in(db: Database, compartment: str) -> list[Instance]:
     return [_instance(row) for row in db.all("SELECT * FROM instances WHERE compartment = ?", compartment)]
 
 
+def every_instance(db: Database) -> list[Instance]:
+    """All instances of all compartments."""
+    return [_instance(row) for row in db.all("SELECT * FROM instances")]
+
+
 def find_image(db: Database, image_id: str) -> Image:
     """The image of an id, deleted or not, or OCI's 404."""
     row = db.one(f"SELECT *, {_EXPORTING} AS exporting FROM images WHERE id = ?", image_id)  # noqa: S608 - constant text
@@ -157,6 +162,13 @@ def images_in(db: Database, compartment: str | None) -> list[Image]:
 def find_job(db: Database, job_id: str) -> Job | None:
     """The job of an id."""
     row = db.one("SELECT * FROM jobs WHERE id = ?", job_id)
+    return None if row is None else _job(row)
+
+
+def job_about(db: Database, operation: str, subject: str) -> Job | None:
+    """The first job of an operation about an image or instance."""
+    query = "SELECT * FROM jobs WHERE subject = ? AND operation = ? ORDER BY accepted"
+    row = db.one(query, subject, operation)
     return None if row is None else _job(row)
 
 

@@ -2,10 +2,21 @@
 
 from typing import Any
 
-from hypersdk_emulator.compute import compatibility, images, imageschemas, instances, workrequests
+from hypersdk_emulator.compute import (
+    compatibility,
+    consoles,
+    images,
+    imageschemas,
+    instancechanges,
+    instances,
+    launch,
+    termination,
+    workrequests,
+)
 from hypersdk_emulator.routing import Route
 
 SHAPE_OF_IMAGE = "images/{imageId}/shapes/{shapeName}"
+HISTORIES = "instanceConsoleHistories"
 GLOBAL_SCHEMAS = "computeGlobalImageCapabilitySchemas"
 SCHEMA_VERSIONS = f"{GLOBAL_SCHEMAS}/{{schemaId}}/versions"
 SCHEMAS = "computeImageCapabilitySchemas"
@@ -22,7 +33,28 @@ def _work(operation: str, pattern: str, handler: Any) -> Route:
 COMPUTE = (
     _row("ListInstances", "GET", "instances", instances.list_instances),
     _row("GetInstance", "GET", "instances/{instanceId}", instances.get_instance),
-    _row("UpdateInstance", "PUT", "instances/{instanceId}", instances.update_instance),
+    _row("LaunchInstance", "POST", "instances", launch.launch_instance, "user data is kept and shown, never run"),
+    _row(
+        "UpdateInstance",
+        "PUT",
+        "instances/{instanceId}",
+        instancechanges.update_instance,
+        "does not replace boot volumes",
+    ),
+    _row("TerminateInstance", "DELETE", "instances/{instanceId}", termination.terminate_instance),
+    _row(
+        "ChangeInstanceCompartment",
+        "POST",
+        "instances/{instanceId}/actions/changeCompartment",
+        instancechanges.change_instance_compartment,
+        "done at once",
+    ),
+    _row("CaptureConsoleHistory", "POST", HISTORIES, consoles.capture, "the text of a made-up boot; no guest runs"),
+    _row("ListConsoleHistories", "GET", HISTORIES, consoles.list_histories),
+    _row("GetConsoleHistory", "GET", f"{HISTORIES}/{{historyId}}", consoles.get),
+    _row("GetConsoleHistoryContent", "GET", f"{HISTORIES}/{{historyId}}/data", consoles.content),
+    _row("UpdateConsoleHistory", "PUT", f"{HISTORIES}/{{historyId}}", consoles.update),
+    _row("DeleteConsoleHistory", "DELETE", f"{HISTORIES}/{{historyId}}", consoles.delete),
     _row("InstanceAction", "POST", "instances/{instanceId}", instances.instance_action),
     _row("ListBootVolumeAttachments", "GET", "bootVolumeAttachments", instances.list_boot_volume_attachments),
     _row("ListVolumeAttachments", "GET", "volumeAttachments", instances.list_volume_attachments),

@@ -120,9 +120,10 @@ def begin_image(
     return Timeline.through((InstanceState.CREATING_IMAGE,), state, start=now, seconds=seconds)
 
 
-def launch(*, now: float, seconds: float) -> Timeline:
-    """A new instance's timeline."""
-    return Timeline.through((InstanceState.PROVISIONING,), InstanceState.RUNNING, start=now, seconds=seconds)
+def launch(*, now: float, seconds: float, fails: bool = False) -> Timeline:
+    """A new instance's timeline; one that finds no host ends TERMINATED."""
+    final = InstanceState.TERMINATED if fails else InstanceState.RUNNING
+    return Timeline.through((InstanceState.PROVISIONING,), final, start=now, seconds=seconds)
 
 
 def terminate(instance_id: str, timeline: Timeline, *, now: float, seconds: float) -> Timeline:

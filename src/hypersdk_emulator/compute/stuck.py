@@ -24,7 +24,7 @@ def _fail(cloud: Cloud, job: Job, failure: tuple[str, str]) -> None:
 
 def _end(cloud: Cloud, job: Job, failure: tuple[str, str] | None) -> None:
     with cloud.db.transaction():
-        image = find_image(cloud.db, job.image)
+        image = find_image(cloud.db, job.subject)
         state = ImageState.AVAILABLE if failure is None else ImageState.DELETED
         if not image.deleted:
             image.changed(timeline=Timeline.resting(state)).save(cloud.db)

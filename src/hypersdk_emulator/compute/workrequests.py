@@ -39,6 +39,24 @@ def new_job(cloud: Cloud, operation: str, subject: Image | Instance, work: Work,
     )
 
 
+def instance_job(
+    call: Call, instance: Instance, action: str, *, now: float, due: float, failure: tuple[str, str] | None = None
+) -> Job:
+    """A job about an instance whose end is known from the start; the caller saves it by `accept`.
+
+    Args:
+        call: its operation names the job.
+        instance: as it is after the call.
+        action: CREATED, UPDATED or DELETED.
+        now: the time of the call.
+        due: when it ends.
+        failure: an error's code and message if it fails.
+    """
+    entity = {"entityType": "instance", "identifier": instance.id, "entityUri": f"/20160918/instances/{instance.id}"}
+    doc = {"resources": [{**entity, "actionType": action}]}
+    return ended(new_job(call.cloud, call.operation, instance, Work.lasting(now, due - now), doc), due, failure)
+
+
 def accept(cloud: Cloud, job: Job) -> Job:
     """Store a new job; with the assumption `work-request-id-list` also a companion that has succeeded already."""
     if cloud.assumptions.work_request_id_list:

@@ -1,0 +1,1 @@
+"""Virtual networks: VNICs of instances, and VCNs with what belongs to them as plain resources. No packet travels."""
