@@ -28,10 +28,10 @@ from hypersdk_emulator.blockstorage.state import (
     DEFAULT_BOOT_GB,
     DEFAULT_VPUS,
     AttachmentState,
+    VolumeState,
     checked_size,
     checked_vpus,
     may_delete_volume,
-    VolumeState,
 )
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.resources import Resource, transition_seconds

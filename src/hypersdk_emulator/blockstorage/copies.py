@@ -5,7 +5,7 @@ Every function is called in the caller's transaction, after the caller's permiss
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypersdk_emulator.blockstorage.kinds import Kind, kind_of
@@ -66,6 +66,8 @@ def clone(cloud: Cloud, wanted: Wanted, source: Resource) -> Resource:
         raise invalid_parameter(f"availabilityDomain: the source volume is in {where}; a clone must be in the same one")
     tip = layers(cloud).freeze(source.id)
     details = {"type": kind.source, "id": source.id}
+    if cloud.assumptions.clones_inherit_tags:
+        wanted = _tagged(wanted, source)
     return _copy(cloud, wanted, _Origin(kind, tip, source.doc, details), "CLONE")
 
 
@@ -79,7 +81,7 @@ def restore(cloud: Cloud, wanted: Wanted, backup: Resource) -> Resource:
     must_be_available("backup", backup.id, must_exist(backup, now).state(now))
     (tip,) = layers(cloud).held(backup.id)
     details = {"type": f"{kind.source}Backup", "id": backup.id}
-    return _copy(cloud, wanted, _Origin(kind, tip, backup.doc, details), "BACKUP")
+    return _copy(cloud, _tagged(wanted, backup), _Origin(kind, tip, backup.doc, details), "BACKUP")
 
 
 def between(cloud: Cloud, wanted: Wanted, first: Resource, second: Resource, block_size: int | None) -> Resource:
@@ -111,6 +113,11 @@ def between(cloud: Cloud, wanted: Wanted, first: Resource, second: Resource, blo
     volume = _copy(cloud, wanted, _Origin(kind, tip, second.doc, details), "BACKUP", delta=[below, tip])
     store.hold(volume.id, below)
     return volume
+
+
+def _tagged(wanted: Wanted, source: Resource) -> Wanted:
+    """With the source's free-form tags below its own ('Overview of Block Volume Backups')."""
+    return replace(wanted, freeform_tags={**source.doc["freeformTags"], **(wanted.freeform_tags or {})})
 
 
 def _saved(backup: Resource, now: float) -> Saved:

@@ -26,6 +26,7 @@ class Wanted:
     size_in_gbs: int | None = None
     vpus_per_gb: int | None = None
     freeform_tags: Mapping[str, str] | None = None
+    defined_tags: Mapping[str, Any] | None = None
     kms_key_id: str | None = None
     image_id: str | None = None
     id: str | None = None
@@ -57,6 +58,7 @@ def save_new(cloud: Cloud, kind: Kind, wanted: Wanted, timeline: Timeline, doc: 
         doc={
             "availabilityDomain": wanted.domain,
             "freeformTags": dict(wanted.freeform_tags or {}),
+            "definedTags": dict(wanted.defined_tags or {}),
             "kmsKeyId": wanted.kms_key_id,
             "imageId": wanted.image_id,
             **doc,
