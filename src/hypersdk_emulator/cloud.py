@@ -4,8 +4,9 @@ import asyncio
 import hmac
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from hypersdk_emulator.signatures import TokenIssuer
 
 LOG_BYTES = 48 << 20  # of memory for the request log, which keeps the newest ones: about 40,000 plain requests
 _ENTRY_BYTES = 1000  # of an entry without its texts of any length, measured
+
+_LASTING_SETTINGS = ("control-token", "session-signing-key", "instance-authority", "runs")
+"""What outlives `Cloud.reset`: those who hold a token or a certificate go on."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,11 @@ class RequestLog:
             self._bytes -= _weight(self._entries.popleft())
         return entry
 
+    def clear(self) -> None:
+        """Forget all of them; ids go on."""
+        self._entries.clear()
+        self._bytes = 0
+
     def after(self, last: int = 0) -> list[dict[str, Any]]:
         """Entries with a greater id."""
         return [entry for entry in self._entries if entry["id"] > last]
@@ -152,12 +161,17 @@ class Cloud:
         self.assumptions = Assumptions()
         self.assume({})
         self.settings = Settings(**(self.db.setting("cloud") or {}))
-        self.token = self._kept_secret("control-token", self.random.hex("control-token", 24))
-        self.tokens = TokenIssuer(self._kept_secret("session-signing-key", None))
+        self.token = self._kept_secret("control-token", lambda: self.random.hex("control-token", 24))
         self.network_away: Callable[[Callable[[], bool]], Coroutine[Any, Any, None]] | None = None
         self.oke: Cluster | None = None
         self.metadata_port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lasting: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def tokens(self) -> TokenIssuer:
+        """What issues tokens; its key takes a moment to make and to read, and most clouds need none."""
+        return TokenIssuer(self._kept_secret("session-signing-key", TokenIssuer.new_key))
 
     def assume(self, values: Mapping[str, Any]) -> None:
         """Take over a seed's assumptions, kept over a restart; those of the command line win.
@@ -183,19 +197,37 @@ class Cloud:
         """From now on no connection is taken and no call answered, until the fault's real time is over."""
         self.faults.start_outage(fault, self.clock.wall())
         if self.network_away:
-            self.start_task(self.network_away(lambda: self.faults.in_outage(self.clock.wall())))
+            self.start_task(self.network_away(lambda: self.faults.in_outage(self.clock.wall())), lasting=True)
 
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine beside the calls (an export, for one); it is cancelled when the emulator ends."""
+    def start_task(self, work: Coroutine[Any, Any, None], *, lasting: bool = False) -> None:
+        """Run a coroutine beside the calls (an export, for one).
+
+        Args:
+            work: What to run; it is cancelled when the emulator ends.
+            lasting: It belongs to the emulator and not to what is in the cloud: it outlives `reset`.
+        """
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks = self._lasting if lasting else self._tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def reset(self) -> None:
+        """Empty the cloud: all is as after a start on a new state, but for keys, tokens and the endpoint."""
+        self.faults.clear()
+        self.holds.release()
+        await _cancel(self._tasks)
+        self.db.clear(keep=_LASTING_SETTINGS)
+        self.bodies.sweep(())
+        for path in (self.options.state / "volumes").glob("*"):
+            path.unlink(missing_ok=True)
+        self.settings = Settings()
+        self.assume({})
+        self.clock.restart()
+        self.log.clear()
 
     async def close(self) -> None:
         """End background work and close the files."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _cancel(self._tasks | self._lasting)
         self.bodies.close()
         self.db.close()
 
@@ -205,9 +237,15 @@ class Cloud:
         self.db.set_setting("runs", run)
         return None if self.options.random_seed is None else f"{self.options.random_seed}/{run}"
 
-    def _kept_secret(self, name: str, value: str | None) -> str:
+    def _kept_secret(self, name: str, make: Callable[[], str]) -> str:
         stored = self.db.setting(name)
         if stored is None:
-            stored = value or TokenIssuer.new_key()
+            stored = make()
             self.db.set_setting(name, stored)
         return str(stored)
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
