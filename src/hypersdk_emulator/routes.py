@@ -1,5 +1,6 @@
 """The route table: one row per operation. Docs' support table, fault names and the log derive from it."""
 
+from hypersdk_emulator.blockstorage.routes import BLOCKSTORAGE
 from hypersdk_emulator.compute import limits
 from hypersdk_emulator.compute.metadata import METADATA
 from hypersdk_emulator.compute.routes import COMPUTE
@@ -20,7 +21,7 @@ LIMITS = (
     ),
 )
 
-ROUTES = (*CONTROL, *COMPUTE, *NETWORK, *IDENTITY, *AUTH, *LIMITS, *STORAGE, *S3)
+ROUTES = (*CONTROL, *COMPUTE, *BLOCKSTORAGE, *NETWORK, *IDENTITY, *AUTH, *LIMITS, *STORAGE, *S3)
 
 EVERYWHERE = (*ROUTES, *METADATA, *PARENTS, *PROXYMUX)
 """All rows, with those of the metadata service and of the OKE stand-in, which listen elsewhere."""

@@ -165,7 +165,9 @@ def test_seeding_again_adds_and_does_not_reset(emulator):
     """A second seed brings its new instance and leaves the state of those that exist."""
     emulator.call("POST", path(emulator, f"instances/{instance_id('web-01')}?action=START"))
     more = changed(emulator.seed)
-    more["instances"].append({**more["instances"][0], "id": instance_id("web-02"), "displayName": "web-02"})
+    boot = {**more["instances"][0]["bootVolume"], "id": "ocid1.bootvolume.oc1.iad.aaaaweb02"}
+    added = {"id": instance_id("web-02"), "displayName": "web-02", "bootVolume": boot}
+    more["instances"].append({**more["instances"][0], **added})
     emulator.control("PUT", "seed", more)
     assert (instance_state(emulator), instance_state(emulator, "web-02")) == ("RUNNING", "STOPPED")
 

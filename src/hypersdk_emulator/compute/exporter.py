@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hypersdk_emulator import qemu
+from hypersdk_emulator.blockstorage import boot
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute import jobs
 from hypersdk_emulator.compute.places import NO_EXPORT_BUCKET, WRITE, Place, par_problem
@@ -46,7 +47,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
     if effect not in ("work-request-fails", "export-without-object"):
         with _scratch(cloud) as (disk, packed):
             image = find_image(cloud.db, job.subject)
-            await _write_disk(image, job, disk)
+            await _write_disk(cloud, image, job, disk)
             if job.doc["format"] == "OCI":
                 await asyncio.to_thread(_pack, disk, packed, image)
                 packed.replace(disk)
@@ -72,16 +73,17 @@ def _scratch(cloud: Cloud) -> Iterator[tuple[Path, Path]]:
             path.unlink(missing_ok=True)
 
 
-async def _write_disk(image: Image, job: Job, target: Path) -> None:
-    source, source_format = Path(image.doc["disk"]["file"]), image.doc["disk"]["format"]
+async def _write_disk(cloud: Cloud, image: Image, job: Job, target: Path) -> None:
     target_format = qemu.EXPORT_FORMATS[job.doc["format"]]
-    if job.doc["effect"] != "export-all-zero":
-        await qemu.convert(source, source_format, target, target_format)
-        return
+    async with boot.opened(cloud, image.doc["disk"]) as (source, source_format):
+        if job.doc["effect"] != "export-all-zero":
+            await qemu.convert(source, source_format, target, target_format)
+            return
+        size = await qemu.virtual_size(source, source_format)
     empty = target.with_suffix(".empty")
     try:
         with empty.open("wb") as file:
-            file.truncate(await qemu.virtual_size(source, source_format))
+            file.truncate(size)
         await qemu.convert(empty, "raw", target, target_format)
     finally:
         empty.unlink(missing_ok=True)

@@ -5,19 +5,18 @@ from typing import Any
 
 from aiohttp import web
 
+from hypersdk_emulator.blockstorage import boot
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
-from hypersdk_emulator.compute import exporter, importer, stuck
-from hypersdk_emulator.compute.access import own_image, permitted_image, permitted_instance
-from hypersdk_emulator.compute.capabilities import MODE_OPTIONS
+from hypersdk_emulator.compute import exporter, imagemaking, importer, stuck
+from hypersdk_emulator.compute.access import own_image, permitted_image
 from hypersdk_emulator.compute.compatibility import entries_of
+from hypersdk_emulator.compute.imagemaking import MB_PER_GB
 from hypersdk_emulator.compute.imageschemas import drop_schema, image_options
-from hypersdk_emulator.compute.instances import MB_PER_GB
 from hypersdk_emulator.compute.limits import check_image_limit
-from hypersdk_emulator.compute.places import export_place, import_place
+from hypersdk_emulator.compute.places import export_place
 from hypersdk_emulator.compute.records import (
     Image,
-    Instance,
     Job,
     find_image,
     find_job,
@@ -27,21 +26,17 @@ from hypersdk_emulator.compute.state import (
     MAX_IMAGE_GB,
     ImageState,
     Work,
-    begin_image,
     may_delete,
     may_export,
     may_move,
 )
-from hypersdk_emulator.compute.workrequests import accept, ended, job_headers, new_job
+from hypersdk_emulator.compute.workrequests import accept, job_headers, new_job
 from hypersdk_emulator.database import invalidated_retry_token
-from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter
+from hypersdk_emulator.errors import invalid_parameter, missing_parameter
 from hypersdk_emulator.fields import defined_tags, optional_text, tags, text
 from hypersdk_emulator.listing import arranged, page
-from hypersdk_emulator.qemu import EXPORT_FORMATS, IMPORT_FORMATS
-from hypersdk_emulator.resources import check_if_match, new_ocid, transition_seconds
-from hypersdk_emulator.timeline import Timeline
-
-SECONDS_PER_MINUTE = 60
+from hypersdk_emulator.qemu import EXPORT_FORMATS
+from hypersdk_emulator.resources import check_if_match, transition_seconds
 
 
 def image_json(call: Call, image: Image) -> dict[str, Any]:
@@ -139,7 +134,8 @@ async def delete_image(call: Call) -> web.StreamResponse:
         check_if_match(call.header("if-match"), image.etag(now))
         image.changed(deleted=True).save(cloud.db)
         drop_schema(cloud, image.id)
-    importer.discard(cloud, image)
+        boot.release(cloud, image.id)
+    boot.tidy(cloud)
     return call.reply(status=204)
 
 
@@ -157,9 +153,9 @@ async def create_image(call: Call) -> web.StreamResponse:
         _check_name(call, body)
         check_image_limit(cloud)
         if body.get("instanceId") is not None:
-            image, job = _of_instance(call, body, now)
+            image, job = imagemaking.of_instance(call, body, now)
         elif isinstance(body.get("imageSourceDetails"), dict):
-            image, job = _imported(call, body, body["imageSourceDetails"], now)
+            image, job = imagemaking.imported(call, body, body["imageSourceDetails"], now)
         else:
             raise missing_parameter("instanceId or imageSourceDetails")
         image.save(cloud.db)
@@ -188,111 +184,6 @@ def _check_name(call: Call, body: Mapping[str, Any]) -> None:
 
 def _platform(call: Call) -> list[Image]:
     return images_in(call.cloud.db, "")
-
-
-def _resource(image_id: str, action: str) -> dict[str, str]:
-    """An entry of a work request's `resources`."""
-    entity = {"entityType": "image", "identifier": image_id, "entityUri": f"/20160918/images/{image_id}"}
-    return {**entity, "actionType": action}
-
-
-def _effect(call: Call) -> str:
-    """The declared fault that this call meets, for its work; empty if none."""
-    return "" if call.fault is None else call.fault.effect
-
-
-def _new_image(call: Call, body: Mapping[str, Any], timeline: Timeline, doc: Mapping[str, Any]) -> Image:
-    now = call.cloud.clock.timestamp()
-    common = {
-        "createImageAllowed": True,
-        "freeformTags": tags(body) or {},
-        "definedTags": defined_tags(body) or {},
-        "billableSizeInGBs": None,
-        "baseImageId": None,
-        "launchOptions": {},
-        "sizeInMBs": None,
-    }
-    return Image(
-        id=new_ocid(call.cloud, "image"),
-        compartment=body["compartmentId"],
-        name=optional_text(body, "displayName") or f"image{iso(now)[:19].replace(':', '')}",
-        created=now,
-        timeline=timeline,
-        doc={**common, **doc},
-    )
-
-
-def _of_instance(call: Call, body: Mapping[str, Any], now: float) -> tuple[Image, Job]:
-    """Begin an image of an instance; the instance is saved here."""
-    cloud = call.cloud
-    instance = permitted_instance(call, text(body, "instanceId"))
-    base = find_image(cloud.db, instance.doc["imageId"])
-    if not (instance.doc["createImageAllowed"] and base.doc["createImageAllowed"]):
-        raise ServiceError(409, "NotAllowed", f"createImageAllowed is false for the instance {instance.id}")
-    seconds = transition_seconds(cloud, call.operation, instance.doc["bootVolume"]["sizeInGBs"])
-    lock = cloud.assumptions.lock_minutes * SECONDS_PER_MINUTE
-    timeline = begin_image(
-        instance.id, instance.timeline, now=now, seconds=seconds, last_image=instance.last_image, lock_seconds=lock
-    )
-    instance.changed(timeline=timeline, last_image=now).save(cloud.db)
-    return _image_of(call, body, instance, base, Work.lasting(now, seconds))
-
-
-def _image_of(call: Call, body: Mapping[str, Any], instance: Instance, base: Image, work: Work) -> tuple[Image, Job]:
-    """The image of an instance and its job; a declared fault makes it end DELETED, or go on until it is cleared."""
-    fails = _effect(call) == "work-request-fails"
-    final = ImageState.DELETED if fails else ImageState.AVAILABLE
-    volume = instance.doc["bootVolume"]
-    doc = {
-        "baseImageId": instance.doc["imageId"],
-        "billableSizeInGBs": max(1, volume["sizeInGBs"] // 4),
-        "launchMode": "NATIVE",
-        "launchOptions": instance.doc["launchOptions"],
-        "operatingSystem": base.doc["operatingSystem"],
-        "operatingSystemVersion": base.doc["operatingSystemVersion"],
-        "shapes": entries_of(base),
-        "sizeInMBs": volume["sizeInGBs"] * MB_PER_GB,
-        "disk": volume["disk"],
-    }
-    stuck_at = call.fault.id if call.fault is not None and call.fault.effect == "work-request-stuck" else None
-    timeline = Timeline(((ImageState.PROVISIONING, work.due),), final)
-    if stuck_at:
-        timeline = Timeline.resting(ImageState.PROVISIONING)
-    image = _new_image(call, body, timeline, doc)
-    job = new_job(
-        call.cloud, "CreateImage", image, work, {"resources": [_resource(image.id, "CREATED")], "fault": stuck_at}
-    )
-    if stuck_at:
-        return image, job
-    failure = ("InternalServerError", "The image could not be made") if fails else None
-    return image, ended(job, work.due, failure)
-
-
-def _imported(call: Call, body: Mapping[str, Any], details: Mapping[str, Any], now: float) -> tuple[Image, Job]:
-    """Begin an import; its work checks and copies the disk."""
-    kind = optional_text(details, "sourceImageType")
-    if kind is not None and kind not in IMPORT_FORMATS:
-        raise invalid_parameter(f"sourceImageType must be one of {', '.join(IMPORT_FORMATS)}")
-    mode = optional_text(body, "launchMode") or "PARAVIRTUALIZED"
-    if mode not in MODE_OPTIONS:
-        raise invalid_parameter(f"launchMode must be one of {', '.join(MODE_OPTIONS)}")
-    place = import_place(call, details)
-    doc = {
-        "launchMode": mode,
-        "launchOptions": {**MODE_OPTIONS[mode], "firmware": "BIOS"},
-        "operatingSystem": optional_text(details, "operatingSystem") or "Custom",
-        "operatingSystemVersion": optional_text(details, "operatingSystemVersion") or "Custom",
-    }
-    image = _new_image(call, body, Timeline.resting(ImageState.IMPORTING), doc)
-    work = Work.lasting(now, transition_seconds(call.cloud, "ImportImage"))
-    wanted = {
-        "resources": [_resource(image.id, "CREATED")],
-        "source": place.as_doc(),
-        "format": kind,
-        "effect": _effect(call),
-        "fault": call.fault.id if call.fault else None,
-    }
-    return image, new_job(call.cloud, "ImportImage", image, work, wanted)
 
 
 async def export_image(call: Call) -> web.StreamResponse:
@@ -325,10 +216,10 @@ def _export_job(call: Call, body: Mapping[str, Any], image: Image, now: float) -
     if (image.doc["sizeInMBs"] or 0) > MAX_IMAGE_GB * MB_PER_GB:
         raise invalid_parameter(f"The image is larger than {MAX_IMAGE_GB} GB and cannot be exported")
     doc = {
-        "resources": [_resource(image.id, "RELATED")],
+        "resources": [imagemaking.resource(image.id, "RELATED")],
         "destination": place.as_doc(),
         "format": wanted,
-        "effect": _effect(call),
+        "effect": imagemaking.effect(call),
         "fault": call.fault.id if call.fault else None,
     }
     size = image.doc["sizeInMBs"]

@@ -6,10 +6,11 @@ import tarfile
 from pathlib import Path
 
 from hypersdk_emulator import qemu
+from hypersdk_emulator.blockstorage import boot
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute import jobs
 from hypersdk_emulator.compute.places import NO_IMPORT_OBJECT, Place, latest_body
-from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
+from hypersdk_emulator.compute.records import Job, find_image, find_job
 from hypersdk_emulator.compute.state import MAX_IMAGE_GB, ImageState
 from hypersdk_emulator.compute.workrequests import ended
 from hypersdk_emulator.errors import invalid_parameter
@@ -29,11 +30,6 @@ def volume_path(cloud: Cloud, image_id: str) -> Path:
     return cloud.options.state / "volumes" / f"{image_id}.qcow2"
 
 
-def discard(cloud: Cloud, image: Image) -> None:
-    """Remove the disk of a deleted image, if it had one of its own."""
-    volume_path(cloud, image.id).unlink(missing_ok=True)
-
-
 async def _run(cloud: Cloud, job: Job) -> None:
     target = volume_path(cloud, job.subject)
     target.parent.mkdir(exist_ok=True)
@@ -47,11 +43,11 @@ async def _run(cloud: Cloud, job: Job) -> None:
     await cloud.clock.until(job.work.due)
     if job.doc["effect"] == "work-request-fails":
         raise qemu.DiskError("The image could not be imported")
-    disk = {"file": str(target), "format": "qcow2"}
     sizes = {"sizeInMBs": -(-size // (1 << 20)), "billableSizeInGBs": -(-target.stat().st_size // (1 << 30))}
     with cloud.db.transaction():
         image = find_image(cloud.db, job.subject)
         timeline = Timeline.resting(ImageState.AVAILABLE)
+        disk = boot.disk_of(cloud, target, "qcow2", image.id, ours=True)
         image.changed(timeline=timeline, doc={**image.doc, **sizes, "disk": disk}).save(cloud.db)
         ended(job, cloud.clock.timestamp()).save(cloud.db)
 

@@ -35,15 +35,6 @@ def shape_config(instance: Instance) -> dict[str, Any] | None:
     return given if given is not None else config_json(shape, seeded_config(shape))
 
 
-def _source(instance: Instance) -> dict[str, Any]:
-    """`sourceDetails`; a seeded instance looks as launched from its image."""
-    given: dict[str, Any] | None = instance.doc.get("sourceDetails")
-    if given is not None:
-        return given
-    size = instance.doc["bootVolume"]["sizeInGBs"]
-    return {"sourceType": "image", "imageId": instance.doc["imageId"], "bootVolumeSizeInGBs": size}
-
-
 def instance_json(call: Call, instance: Instance) -> dict[str, Any]:
     """All fields of the model that mean something here."""
     doc, options = instance.doc, launch_options(instance)
@@ -69,7 +60,7 @@ def instance_json(call: Call, instance: Instance) -> dict[str, Any]:
         "region": call.cloud.settings.region,
         "shape": doc["shape"],
         "shapeConfig": shape_config(instance),
-        "sourceDetails": _source(instance),
+        "sourceDetails": doc["sourceDetails"],
         "systemTags": {},
         "timeCreated": iso(instance.created),
         "timeMaintenanceRebootDue": None,

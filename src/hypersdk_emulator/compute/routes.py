@@ -3,6 +3,7 @@
 from typing import Any
 
 from hypersdk_emulator.compute import (
+    attachments,
     compatibility,
     consoles,
     images,
@@ -17,6 +18,7 @@ from hypersdk_emulator.routing import Route
 
 SHAPE_OF_IMAGE = "images/{imageId}/shapes/{shapeName}"
 HISTORIES = "instanceConsoleHistories"
+ATTACHMENTS, BOOT_ATTACHMENTS = "volumeAttachments", "bootVolumeAttachments"
 GLOBAL_SCHEMAS = "computeGlobalImageCapabilitySchemas"
 SCHEMA_VERSIONS = f"{GLOBAL_SCHEMAS}/{{schemaId}}/versions"
 SCHEMAS = "computeImageCapabilitySchemas"
@@ -56,10 +58,16 @@ COMPUTE = (
     _row("UpdateConsoleHistory", "PUT", f"{HISTORIES}/{{historyId}}", consoles.update),
     _row("DeleteConsoleHistory", "DELETE", f"{HISTORIES}/{{historyId}}", consoles.delete),
     _row("InstanceAction", "POST", "instances/{instanceId}", instances.instance_action),
-    _row("ListBootVolumeAttachments", "GET", "bootVolumeAttachments", instances.list_boot_volume_attachments),
-    _row("ListVolumeAttachments", "GET", "volumeAttachments", instances.list_volume_attachments),
-    _row("GetBootVolume", "GET", "bootVolumes/{bootVolumeId}", instances.get_boot_volume),
-    _row("GetVolume", "GET", "volumes/{volumeId}", instances.get_volume),
+    _row("ListBootVolumeAttachments", "GET", BOOT_ATTACHMENTS, attachments.list_boot),
+    _row("GetBootVolumeAttachment", "GET", f"{BOOT_ATTACHMENTS}/{{bootVolumeAttachmentId}}", attachments.get_boot),
+    _row("AttachBootVolume", "POST", BOOT_ATTACHMENTS, attachments.attach_boot),
+    _row("DetachBootVolume", "DELETE", f"{BOOT_ATTACHMENTS}/{{bootVolumeAttachmentId}}", attachments.detach_boot),
+    _row("ListVolumeAttachments", "GET", ATTACHMENTS, attachments.list_data),
+    _row("GetVolumeAttachment", "GET", f"{ATTACHMENTS}/{{volumeAttachmentId}}", attachments.get_data),
+    _row("AttachVolume", "POST", ATTACHMENTS, attachments.attach_data, "no NVMe, multipath or encryption in transit"),
+    _row("UpdateVolumeAttachment", "PUT", f"{ATTACHMENTS}/{{volumeAttachmentId}}", attachments.update_data),
+    _row("DetachVolume", "DELETE", f"{ATTACHMENTS}/{{volumeAttachmentId}}", attachments.detach_data),
+    _row("ListInstanceDevices", "GET", "instances/{instanceId}/devices", attachments.list_devices),
     _row("ListImages", "GET", "images", images.list_images),
     _row("CreateImage", "POST", "images", images.create_image),
     _row("GetImage", "GET", "images/{imageId}", images.get_image),

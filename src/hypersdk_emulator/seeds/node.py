@@ -27,6 +27,10 @@ class Node:
         """The place of a key, for messages."""
         return f"{self._place}.{key}" if self._place else key
 
+    def has(self, key: str) -> bool:
+        """True if the key is there and not taken yet."""
+        return self._left.get(key) is not None
+
     def take(self, key: str, check: Callable[[Any], bool], says: str, default: Any = ...) -> Any:
         """The value of a key; absent and null mean the default, without a default they are a mistake."""
         value = self._left.pop(key, None)

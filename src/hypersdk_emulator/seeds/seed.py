@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hypersdk_emulator.assumptions import AssumptionError, Assumptions
-from hypersdk_emulator.compute.limits import IMAGE_LIMIT
+from hypersdk_emulator.compute.limits import CORE_LIMITS, IMAGE_LIMIT
 from hypersdk_emulator.compute.state import InstanceState
 from hypersdk_emulator.seeds.node import Node, SeedError, is_number
 
@@ -84,7 +84,7 @@ class SeedObject:
 
 @dataclass(frozen=True)
 class Image:
-    """An image; without a compartment it is a platform image. `disk` is None for platform images."""
+    """An image; without a compartment it is a platform image, and then `disk` may be None: launches get empty disks."""
 
     id: str
     compartment_id: str | None
@@ -138,6 +138,7 @@ class Instance:
     freeform_tags: Mapping[str, str]
     launch_options: Mapping[str, Any]
     create_image_allowed: bool
+    subnet_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ class Reader:
             display_name=node.text("displayName"),
             operating_system=node.text("operatingSystem", "Oracle Linux"),
             operating_system_version=node.text("operatingSystemVersion", "9"),
-            disk=None if compartment is None else self._disk(node),
+            disk=self._disk(node) if compartment is not None or node.has("file") else None,
             size_in_gbs=node.whole("sizeInGBs", 47),
             create_image_allowed=node.flag("createImageAllowed", default=True),
         )
@@ -257,6 +258,7 @@ class Reader:
             freeform_tags=tags,
             launch_options=node.mapping("launchOptions"),
             create_image_allowed=node.flag("createImageAllowed", default=True),
+            subnet_id=node.maybe_ocid("subnetId"),
         )
 
 
@@ -309,9 +311,13 @@ def _timing(node: Node) -> Timing:
 
 
 def _limits(node: Node) -> dict[str, int]:
-    most = node.take(IMAGE_LIMIT, lambda v: type(v) is int and v >= 0, "a whole number from 0")
+    found: dict[str, int] = {}
+    for name in (IMAGE_LIMIT, *sorted(CORE_LIMITS)):
+        most = node.take(name, lambda v: type(v) is int and v >= 0, "a whole number from 0", None)
+        if most is not None:
+            found[name] = most
     node.done()
-    return {IMAGE_LIMIT: most}
+    return found
 
 
 def _unique(seed: Seed) -> None:

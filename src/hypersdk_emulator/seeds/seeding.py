@@ -5,15 +5,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from hypersdk_emulator.blockstorage.records import layers
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.compute import exporter, importer, stuck
-from hypersdk_emulator.compute.instances import MB_PER_GB
+from hypersdk_emulator.compute.imagemaking import MB_PER_GB
 from hypersdk_emulator.compute.records import Image, Instance, unfinished_jobs
 from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.identity import users
+from hypersdk_emulator.network import vnics
 from hypersdk_emulator.objectstorage import buckets, storage
-from hypersdk_emulator.resources import new_ocid
 from hypersdk_emulator.seeds import seed as seeds
+from hypersdk_emulator.seeds import volumes
 from hypersdk_emulator.seeds.node import SeedError
 from hypersdk_emulator.seeds.seed import Reader, Seed
 from hypersdk_emulator.timeline import Timeline
@@ -110,42 +112,43 @@ def _image(cloud: Cloud, image: seeds.Image) -> None:
         "operatingSystem": image.operating_system,
         "operatingSystemVersion": image.operating_system_version,
         "sizeInMBs": image.size_in_gbs * MB_PER_GB,
-        "disk": None if image.disk is None else _disk(image.disk),
+        "disk": volumes.image_disk(cloud, image),
         "seeded": True,
     }
     timeline = Timeline.resting(ImageState.AVAILABLE)
     Image(image.id, image.compartment_id, image.display_name, cloud.clock.timestamp(), timeline, doc).save(cloud.db)
 
 
-def _disk(disk: seeds.Disk) -> dict[str, str]:
-    return {"file": str(disk.file), "format": disk.format}
-
-
 def _instance(cloud: Cloud, instance: seeds.Instance) -> None:
     if cloud.db.one("SELECT 1 FROM instances WHERE id = ?", instance.id):
         return
-    volume = instance.boot_volume
     doc = {
         "availabilityDomain": instance.availability_domain,
-        "bootVolume": {"id": volume.id, "sizeInGBs": volume.size_in_gbs, "disk": _disk(volume.disk)},
         "createImageAllowed": instance.create_image_allowed,
-        "dataVolumes": [
-            {
-                "id": each.id,
-                "attachmentId": new_ocid(cloud, "volumeattachment"),
-                "displayName": each.display_name,
-                "sizeInGBs": each.size_in_gbs,
-            }
-            for each in instance.data_volumes
-        ],
         "freeformTags": dict(instance.freeform_tags),
         "imageId": instance.image_id,
         "launchOptions": dict(instance.launch_options),
         "shape": instance.shape,
+        "sourceDetails": {
+            "sourceType": "image",
+            "imageId": instance.image_id,
+            "bootVolumeSizeInGBs": instance.boot_volume.size_in_gbs,
+        },
     }
     timeline = Timeline.resting(instance.state)
     now = cloud.clock.timestamp()
     Instance(instance.id, instance.compartment_id, instance.display_name, now, timeline, doc).save(cloud.db)
+    volumes.instance_volumes(cloud, instance)
+    vnic = vnics.NewVnic(instance.subnet_id or vnics.SEEDED_SUBNET, public=False)
+    vnics.create_vnic(
+        cloud,
+        vnic,
+        instance_id=instance.id,
+        name=instance.display_name,
+        compartment=instance.compartment_id,
+        domain=instance.availability_domain,
+        seconds=0.0,
+    )
 
 
 def read_file(path: Path) -> Seed:
@@ -162,7 +165,8 @@ def read_file(path: Path) -> Seed:
 
 
 async def resume(cloud: Cloud) -> None:
-    """Go on with the imports and exports that were running when the emulator ended."""
+    """Go on with the imports and exports that were running when the emulator ended, and remove what they left."""
+    layers(cloud).sweep()
     for job in unfinished_jobs(cloud.db):
         {"ImportImage": importer, "ExportImage": exporter}.get(job.operation, stuck).start(cloud, job)
 

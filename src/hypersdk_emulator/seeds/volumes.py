@@ -1,0 +1,48 @@
+"""Puts the seed's disks into the cloud: the disks of images, boot volumes and data volumes with their attachments."""
+
+from typing import Any
+
+from hypersdk_emulator.blockstorage import boot, copies
+from hypersdk_emulator.blockstorage.attachments import Host, HowAttached, attach_boot, attach_data
+from hypersdk_emulator.blockstorage.kinds import BLOCK_VOLUME, BOOT_VOLUME, Kind
+from hypersdk_emulator.blockstorage.records import Wanted, layers, save_new
+from hypersdk_emulator.blockstorage.state import BYTES_PER_GB, DEFAULT_VPUS, VolumeState
+from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.resources import Resource
+from hypersdk_emulator.seeds import seed as seeds
+from hypersdk_emulator.seeds.node import SeedError
+from hypersdk_emulator.timeline import Timeline
+
+
+def image_disk(cloud: Cloud, image: seeds.Image) -> dict[str, Any] | None:
+    """The bytes of an image; None for one without a file."""
+    return None if image.disk is None else boot.disk_of(cloud, image.disk.file, image.disk.format, image.id)
+
+
+def instance_volumes(cloud: Cloud, instance: seeds.Instance) -> None:
+    """The volumes of an instance, attached; in the transaction that makes it.
+
+    Raises:
+        SeedError: another instance has one of them.
+    """
+    for volume_id in (instance.boot_volume.id, *(each.id for each in instance.data_volumes)):
+        if cloud.db.one("SELECT 1 FROM resources WHERE id = ?", volume_id) is not None:
+            raise SeedError(f"instances: {instance.id}: the volume {volume_id} is another instance's")
+    host = Host(instance.id, instance.display_name, instance.compartment_id, instance.availability_domain)
+    disk = instance.boot_volume.disk
+    boot_id, name = instance.boot_volume.id, f"{host.name} (Boot Volume)"
+    wanted = Wanted(name, host.compartment, host.domain, image_id=instance.image_id, id=boot_id)
+    volume = _volume(cloud, BOOT_VOLUME, wanted, instance.boot_volume.size_in_gbs)
+    copies.grown_disk(cloud, volume, layers(cloud).base(disk.file, disk.format), volume.doc["sizeInGBs"])
+    attach_boot(cloud, volume, host, at_once=True)
+    for each in instance.data_volumes:
+        wanted = Wanted(each.display_name, host.compartment, host.domain, id=each.id)
+        volume = _volume(cloud, BLOCK_VOLUME, wanted, each.size_in_gbs)
+        layers(cloud).start(volume.id, None, each.size_in_gbs * BYTES_PER_GB)
+        attachment = attach_data(cloud, volume, host, HowAttached("paravirtualized", name=each.display_name))
+        attachment.changed(timeline=Timeline.resting("ATTACHED")).save(cloud.db)
+
+
+def _volume(cloud: Cloud, kind: Kind, wanted: Wanted, size_in_gbs: int) -> Resource:
+    doc = {"sizeInGBs": size_in_gbs, "vpusPerGB": DEFAULT_VPUS, "sourceDetails": None}
+    return save_new(cloud, kind, wanted, Timeline.resting(VolumeState.AVAILABLE), doc)
