@@ -12,11 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from hypersdk_emulator import inspection
+from hypersdk_emulator.blockstorage import data
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.faultrules import FaultError
 from hypersdk_emulator.fields import text
 from hypersdk_emulator.identity import resourceprincipals, tokens, workload
+from hypersdk_emulator.objectstorage import ageing
 from hypersdk_emulator.routing import Handler, Route
 from hypersdk_emulator.seeds import seeding
 from hypersdk_emulator.seeds.node import SeedError
@@ -82,6 +84,12 @@ def _names_files(value: Any) -> bool:
     return isinstance(value, list) and any(_names_files(each) for each in value)
 
 
+async def reset_cloud(call: Call) -> web.StreamResponse:
+    """Empty the cloud, for the next test; see `Cloud.reset`."""
+    await call.cloud.reset()
+    return call.reply({})
+
+
 async def advance_clock(call: Call) -> web.StreamResponse:
     """Move the virtual clock forward by `advanceSeconds`."""
     body = await call.json()
@@ -89,6 +97,7 @@ async def advance_clock(call: Call) -> web.StreamResponse:
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_ADVANCE_SECONDS:
         raise invalid_parameter("advanceSeconds must be a number from 0")
     call.cloud.clock.advance(float(seconds))
+    ageing.catch_up_all(call.cloud)
     return call.reply({"now": call.cloud.clock.now().isoformat()})
 
 
@@ -150,6 +159,7 @@ def _row(operation: str, method: str, name: str, handler: Callable[[Call], Await
 
 CONTROL = (
     _row("PutSeed", "PUT", "seed", put_seed),
+    _row("ResetCloud", "POST", "reset", reset_cloud),
     _row("AdvanceClock", "POST", "clock", advance_clock),
     _row("DeclareFault", "POST", "faults", declare_fault),
     _row("ListFaults", "GET", "faults", list_faults),
@@ -157,6 +167,9 @@ CONTROL = (
     _row("ReleaseHolds", "POST", "release", release_holds),
     _row("ReadLog", "GET", "log", read_log),
     _row("ListLeftovers", "GET", "leftovers", list_leftovers),
+    _row("WriteVolume", "PUT", "volumes/{volumeId}/data", data.write),
+    _row("ReadVolume", "GET", "volumes/{volumeId}/data", data.read),
+    _row("ListVolumeChanges", "GET", "volumes/{volumeId}/changes", data.changes),
     _row("IssueSessionToken", "POST", "session-token", issue_session_token),
     _row("IssueResourcePrincipal", "POST", "resource-principal", resourceprincipals.issue),
     _row("IssueServiceAccountToken", "POST", "service-account-token", workload.issue_account_token),

@@ -19,6 +19,19 @@ CREATE TABLE IF NOT EXISTS instance_certificates (
     key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS resource_principals (
     id TEXT PRIMARY KEY, type TEXT NOT NULL, compartment TEXT NOT NULL, parent TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS user_groups (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, created REAL NOT NULL, version INTEGER NOT NULL,
+    description TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memberships (
+    id TEXT PRIMARY KEY, user TEXT NOT NULL, group_id TEXT NOT NULL, created REAL NOT NULL, UNIQUE (user, group_id))
+    WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dynamic_groups (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE COLLATE NOCASE, created REAL NOT NULL, version INTEGER NOT NULL,
+    description TEXT NOT NULL, rule TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS policies (
+    id TEXT PRIMARY KEY, compartment TEXT NOT NULL, name TEXT NOT NULL COLLATE NOCASE, created REAL NOT NULL,
+    version INTEGER NOT NULL, description TEXT NOT NULL, statements TEXT NOT NULL, UNIQUE (compartment, name))
+    WITHOUT ROWID;
 """
 
 # An object's bytes are a body: an ordered list of immutable files. Commit of an upload and copies share files.
@@ -93,4 +106,9 @@ CREATE INDEX IF NOT EXISTS resource_volumes ON resources (json_extract(doc, '$.v
 CREATE INDEX IF NOT EXISTS resource_sources ON resources (json_extract(doc, '$.sourceDetails.id'));
 """
 
-ALL = (BASE, RESOURCES, IDENTITY, STORAGE, COMPUTE, VOLUMES)
+# When the lifecycle policy of a bucket that has one is looked at next: at a midnight of the virtual clock.
+LIFECYCLE = """
+CREATE TABLE IF NOT EXISTS lifecycle_sweeps (bucket TEXT PRIMARY KEY, next REAL NOT NULL) WITHOUT ROWID;
+"""
+
+ALL = (BASE, RESOURCES, IDENTITY, STORAGE, LIFECYCLE, COMPUTE, VOLUMES)

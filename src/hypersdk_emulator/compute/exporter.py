@@ -168,7 +168,8 @@ def _described(bucket: storage.Bucket) -> storage.Content:
 def _begin(cloud: Cloud, job: Job) -> Job:
     """Open the upload and put the status object; an upload that a kill left is dropped first.
 
-    The status object is left out if something stands at the name: nobody saw what OCI does then.
+    The status object is left out if something stands at the name, and where a retention rule would keep it for ever:
+    nobody saw what OCI does then.
     """
     place = Place(**job.doc["destination"])
     bucket = _bucket(cloud, place)
@@ -178,7 +179,8 @@ def _begin(cloud: Cloud, job: Job) -> Job:
         algorithm = "".join(_algorithms(cloud))
         upload = multipart.begin(cloud, place.bucket, place.object, _described(bucket), algorithm)
         doc = {**job.doc, "upload": upload.id}
-        if cloud.assumptions.status_object and storage.latest(cloud, place.bucket, place.object) is None:
+        free = storage.latest(cloud, place.bucket, place.object) is None and not bucket.doc.get("retentionRules")
+        if cloud.assumptions.status_object and free:
             received = cloud.bodies.keep(STATUS_TEXT)
             body = storage.new_body(cloud, [(received.file, received.size)])
             status = replace(_described(bucket), body=body, size=received.size, md5=received.digests.md5)

@@ -211,6 +211,7 @@ async def delete_bucket(call: Call) -> web.StreamResponse:
         check_if_match(call.header("if-match"), bucket.etag)
         _refuse_full(call.cloud, bucket.name)
         db.execute("DELETE FROM buckets WHERE name = ?", bucket.name)
+        db.execute("DELETE FROM lifecycle_sweeps WHERE bucket = ?", bucket.name)
     return call.reply(status=204)
 
 

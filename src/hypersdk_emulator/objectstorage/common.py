@@ -24,9 +24,22 @@ TIERS = ("Standard", "InfrequentAccess", "Archive")
 CONTENT_HEADERS = ("content-type", "content-language", "content-encoding", "content-disposition", "cache-control")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _SSE = "opc-sse-customer-"
-_DAY_SECONDS = 86400
+_WRITES = frozenset(
+    {
+        "PutObject",
+        "DeleteObject",
+        "RenameObject",
+        "BatchDeleteObjects",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CommitMultipartUpload",
+        "UpdateObjectStorageTier",
+    }
+)
+"""What a bucket refuses while it is the destination of a replication policy."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: what a header's name is made of
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CHUNK = 1 << 20
-_YEAR_DAYS = 365
 
 
 # ---------------------------------------------------------------- who may touch which bucket
@@ -52,13 +65,15 @@ def require_bucket(call: Call, name: str | None = None) -> Bucket:
     """The bucket of the path (or a named one) that this caller may use for this operation.
 
     Raises:
-        ServiceError: 404 if it is absent or forbidden.
+        ServiceError: 404 if it is absent or forbidden, 403 for a write to a read-only one.
     """
     check_namespace(call)
     wanted = name or call.params["bucket"]
     bucket = storage.find_bucket(call.cloud, wanted)
     if bucket is None or not call.principal.may(call.operation, bucket.compartment):
         raise bucket_not_found(call, wanted)
+    if call.operation in _WRITES:
+        storage.refuse_read_only(bucket)
     if call.principal.kind == "anonymous":
         access = bucket.doc.get("publicAccessType", "NoPublicAccess")
         if access == "NoPublicAccess" or (call.operation == "ListObjects" and access != "ObjectRead"):
@@ -99,21 +114,6 @@ def check_name(name: Any) -> str:
         text = f"An object name has 1 to {MAX_NAME_BYTES} bytes of UTF-8 without line feed, carriage return and NUL"
         raise ServiceError(400, "InvalidObjectName", text)
     return name
-
-
-def check_retention(call: Call, bucket: Bucket, found: StoredObject | None) -> None:
-    """Refuse to change an object that a retention rule of its bucket protects."""
-    if found is None:
-        return
-    for rule in bucket.doc.get("retentionRules", ()):
-        duration = rule.get("duration")
-        if duration is not None:
-            unit = _YEAR_DAYS if duration["timeUnit"] == "YEARS" else 1
-            ends = found.modified + duration["timeAmount"] * unit * _DAY_SECONDS
-            if call.cloud.clock.timestamp() >= ends:
-                continue
-        text = f"The object '{found.name}' is protected by the retention rule '{rule.get('displayName') or rule['id']}'"
-        raise ServiceError(409, "ObjectProtectedByRetentionRule", text)
 
 
 # ---------------------------------------------------------------- conditions
@@ -163,16 +163,29 @@ def check_read(call: Call, found: StoredObject) -> None:
 # ---------------------------------------------------------------- what a write says about its content
 
 
-def metadata(pairs: Mapping[str, str]) -> dict[str, str]:
+def header_text(name: str, value: Any) -> str:
+    """A value that will be a reply's header.
+
+    Raises:
+        ServiceError: 400 if it is no text or has a control character in it, such as the end of the header.
+    """
+    if not isinstance(value, str) or _CONTROL.search(value):
+        raise invalid_parameter(f"{name} must be a text without control characters")
+    return value
+
+
+def metadata(pairs: Any) -> dict[str, str]:
     """User metadata by lower-case name without the `opc-meta-` prefix.
 
     Raises:
-        ServiceError: 400 if it is too long or not text.
+        ServiceError: 400 if it is too long, or anything but names and texts that can be headers.
     """
     result: dict[str, str] = {}
+    if not isinstance(pairs, Mapping):
+        raise ServiceError(400, "InvalidMetadata", "Metadata is an object of texts")
     for name, value in pairs.items():
-        if not isinstance(value, str):
-            raise ServiceError(400, "InvalidMetadata", f"The metadata value of '{name}' is not a text")
+        if not _TOKEN.fullmatch(name) or not isinstance(value, str) or _CONTROL.search(value):
+            raise ServiceError(400, "InvalidMetadata", f"The metadata '{name}' cannot be a header and its text")
         result[name.lower().removeprefix("opc-meta-")] = value
     try:
         size = sum(len(name.encode()) + len(value.encode()) for name, value in result.items())

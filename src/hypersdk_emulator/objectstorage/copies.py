@@ -16,7 +16,6 @@ from hypersdk_emulator.objectstorage.common import (
     bucket_not_found,
     check_if_match,
     check_name,
-    check_retention,
     metadata,
     object_not_found,
     require_bucket,
@@ -53,8 +52,8 @@ async def rename_object(call: Call) -> web.StreamResponse:
         check_if_match(body.get("srcObjIfMatchETag"), found.etag)
         there = storage.latest(call.cloud, bucket.name, new)
         _check_target(there, body.get("newObjIfMatchETag"), body.get("newObjIfNoneMatchETag"))
-        check_retention(call, bucket, found)
-        check_retention(call, bucket, there)
+        storage.refuse_protected(call.cloud, bucket, found)
+        storage.refuse_protected(call.cloud, bucket, there)
         made = storage.rename(call.cloud, bucket, found, new, trash)
     headers = {"etag": made.etag, "last-modified": http_date(made.modified), "version-id": made.version}
     return call.reply(headers=headers)
@@ -75,7 +74,7 @@ async def batch_delete(call: Call) -> web.StreamResponse:
             try:
                 found = _require_latest(call, bucket, name)
                 check_if_match(each.get("ifMatch"), found.etag)
-                check_retention(call, bucket, found)
+                storage.refuse_protected(call.cloud, bucket, found)
             except ServiceError as error:
                 reason = {"statusCode": error.status, "errorCode": error.code, "errorMessage": error.message}
                 failed.append({"objectName": name, **reason})
@@ -104,7 +103,7 @@ async def copy_object(call: Call) -> web.StreamResponse:
         there = storage.latest(call.cloud, target.name, new)
         conditions = [body.get(f"destinationObject{name}ETag") for name in ("IfMatch", "IfNoneMatch")]
         _check_target(there, *conditions)
-        check_retention(call, target, there)
+        storage.refuse_protected(call.cloud, target, there)
         content = found.content
         if (pairs := body.get("destinationObjectMetadata")) is not None:
             content = replace(content, meta=metadata(pairs))

@@ -20,12 +20,12 @@ from hypersdk_emulator.objectstorage.common import (
     CONTENT_HEADERS,
     check_customer_key,
     check_name,
-    check_retention,
     check_write,
     checksum_headers,
     customer_key,
     described,
     expected,
+    header_text,
     metadata,
     receive,
     require_bucket,
@@ -143,7 +143,7 @@ async def create_upload(call: Call) -> web.StreamResponse:
     """CreateMultipartUpload: the description is in the body."""
     body = await call.json()
     name, bucket = check_name(body.get("object")), require_bucket(call)
-    headers = {header: body[key] for header, key in _CAMEL.items() if body.get(key)}
+    headers = {header: header_text(key, body[key]) for header, key in _CAMEL.items() if body.get(key)}
     headers.setdefault("content-type", "application/octet-stream")
     default = described(call, bucket).tier
     content = Content(
@@ -171,7 +171,7 @@ async def create_par_upload(call: Call) -> web.StreamResponse:
 def _begin(call: Call, bucket: Bucket, name: str, content: Content) -> Upload:
     found = storage.latest(call.cloud, bucket.name, name)
     check_write(call, found)
-    check_retention(call, bucket, found)
+    storage.refuse_protected(call.cloud, bucket, found)
     algorithm = one_of("opc-checksum-algorithm", call.header("opc-checksum-algorithm"), ALGORITHMS, "")
     return begin(call.cloud, bucket.name, name, content, algorithm)
 
@@ -213,7 +213,7 @@ async def commit_upload(call: Call) -> web.StreamResponse:
         bucket, upload = require_bucket(call), _require_upload(call)
         found = storage.latest(call.cloud, bucket.name, upload.object)
         check_write(call, found)
-        check_retention(call, bucket, found)
+        storage.refuse_protected(call.cloud, bucket, found)
         parts = parts_of(call.cloud, upload.id)
         if call.principal.kind != "par":
             parts = _listed(parts, body)

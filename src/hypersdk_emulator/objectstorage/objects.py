@@ -18,11 +18,11 @@ from hypersdk_emulator.objectstorage.common import (
     check_if_match,
     check_name,
     check_read,
-    check_retention,
     check_write,
     checksum_headers,
     described,
     expected,
+    header_text,
     object_not_found,
     receive,
     require_bucket,
@@ -108,7 +108,7 @@ def _may_put(call: Call, name: str) -> Content:
     content = described(call, bucket)
     found = storage.latest(call.cloud, bucket.name, name)
     check_write(call, found)
-    check_retention(call, bucket, found)
+    storage.refuse_protected(call.cloud, bucket, found)
     return content
 
 
@@ -133,7 +133,7 @@ def object_headers(call: Call, found: StoredObject) -> dict[str, str]:
         headers["time-of-archival"] = http_date(found.restored["until"])
     for parameter, name in _OVERRIDES.items():
         if value := call.query.get(parameter):
-            headers[name] = value
+            headers[name] = header_text(parameter, value)
     return headers
 
 
@@ -200,7 +200,7 @@ async def delete_object(call: Call) -> web.StreamResponse:
         bucket = require_bucket(call)
         found = require_object(call, bucket, call.params["object"])
         check_if_match(call.header("if-match"), found.etag)
-        check_retention(call, bucket, found)
+        storage.refuse_protected(call.cloud, bucket, found)
         headers = {"last-modified": http_date(call.cloud.clock.timestamp()), "version-id": found.version}
         if call.query.get("versionId"):
             storage.drop_version(call.cloud, found, trash)

@@ -1,8 +1,12 @@
 """The rows of Object Storage in the route table, those reached through pre-authenticated requests included."""
 
+from dataclasses import replace
 from typing import Any
 
-from hypersdk_emulator.objectstorage import bucketrules, buckets, copies, multipart, objectlists, objects, pars
+from aiohttp import web
+
+from hypersdk_emulator.call import Call
+from hypersdk_emulator.objectstorage import ageing, bucketrules, buckets, copies, multipart, objectlists, objects, pars
 from hypersdk_emulator.routing import Route
 
 _SERVICE = "objectstorage"
@@ -37,7 +41,7 @@ _START_THROUGH_PAR = Route(
     header="opc-multipart",
 )
 
-STORAGE = (
+_ROWS = (
     _row("GetNamespace", "GET", "/n", buckets.get_namespace),
     _row("GetNamespaceMetadata", "GET", "/n/{namespace}", buckets.get_namespace_metadata),
     _row("UpdateNamespaceMetadata", "PUT", "/n/{namespace}", buckets.update_namespace_metadata),
@@ -74,6 +78,7 @@ STORAGE = (
     _bucket("CreateRetentionRule", "POST", "/retentionRules", bucketrules.create_rule),
     _bucket("ListRetentionRules", "GET", "/retentionRules", bucketrules.list_rules),
     _bucket("GetRetentionRule", "GET", "/retentionRules/{rule}", bucketrules.get_rule),
+    _bucket("UpdateRetentionRule", "PUT", "/retentionRules/{rule}", bucketrules.update_rule),
     _bucket("DeleteRetentionRule", "DELETE", "/retentionRules/{rule}", bucketrules.delete_rule),
     _START_THROUGH_PAR,
     _par("ListObjects", "GET", "/o", objectlists.list_objects),
@@ -89,3 +94,18 @@ STORAGE = (
     _row("ListStorageWorkRequestLogs", "GET", "/workRequests/{work}/logs", copies.list_work_request_logs),
     _row("CancelStorageWorkRequest", "DELETE", "/workRequests/{work}", copies.cancel_work_request),
 )
+
+
+def _aged(route: Route) -> Route:
+    """The row with a handler that first lets the days act that have passed for the bucket."""
+    if "{bucket}" not in route.pattern:
+        return route
+
+    async def handle(call: Call) -> web.StreamResponse:
+        ageing.catch_up(call.cloud, call.params["bucket"])
+        return await route.handler(call)
+
+    return replace(route, handler=handle)
+
+
+STORAGE = tuple(_aged(route) for route in _ROWS)

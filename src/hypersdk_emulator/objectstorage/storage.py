@@ -14,6 +14,8 @@ from typing import Any
 
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
+from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.objectstorage import retention
 from hypersdk_emulator.replies import Segment
 
 RESTORE_SECONDS = 3600  # an archived object is readable within one hour of RestoreObjects (OCI documentation)
@@ -33,6 +35,11 @@ class Bucket:
     def versioning(self) -> str:
         """Disabled, Enabled or Suspended."""
         return str(self.doc.get("versioning", "Disabled"))
+
+    @property
+    def read_only(self) -> bool:
+        """True for the destination of a replication policy."""
+        return "replicatedFrom" in self.doc
 
 
 @dataclass(frozen=True)
@@ -207,17 +214,65 @@ def object_of(row: Row) -> StoredObject:
     )
 
 
+def refuse_read_only(bucket: Bucket) -> None:
+    """Refuse to change objects of a bucket that only replication may change.
+
+    Raises:
+        ServiceError: 403.
+    """
+    if bucket.read_only:
+        text = f"The bucket '{bucket.name}' is read-only: it is the destination of a replication policy"
+        raise ServiceError(403, "BucketIsReadonly", text)
+
+
+def refuse_protected(cloud: Cloud, bucket: Bucket, found: StoredObject | None) -> None:
+    """Refuse to change an object that a retention rule of its bucket protects.
+
+    Raises:
+        ServiceError: 409.
+    """
+    rules = bucket.doc.get("retentionRules", ())
+    if found is None or found.marker or not rules:
+        return
+    rule = retention.protecting(rules, found.modified, cloud.clock.timestamp())
+    if rule is not None:
+        text = f"The object '{found.name}' is protected by the retention rule '{rule.get('displayName') or rule['id']}'"
+        raise ServiceError(409, "ObjectProtectedByRetentionRule", text)
+
+
 def store(cloud: Cloud, bucket: Bucket, name: str, content: Content, trash: list[str]) -> StoredObject:
-    """Make `content` the latest version of a name. Call it inside `change`."""
+    """Make `content` the latest version of a name. Call it inside `change`.
+
+    Raises:
+        ServiceError: 403 or 409 if the bucket, or what is there, must not be changed.
+    """
+    refuse_read_only(bucket)
+    if bucket.doc.get("retentionRules"):
+        refuse_protected(cloud, bucket, latest(cloud, bucket.name, name))
     return _add(cloud, bucket, name, content, trash, marker=False)
 
 
-def delete(cloud: Cloud, bucket: Bucket, found: StoredObject, trash: list[str]) -> StoredObject | None:
-    """Delete what a plain DELETE deletes: the object, or with versioning by a delete marker, which is returned."""
+def delete(
+    cloud: Cloud, bucket: Bucket, found: StoredObject, trash: list[str], *, when: float | None = None
+) -> StoredObject | None:
+    """Delete what a plain DELETE deletes: the object, or with versioning by a delete marker, which is returned.
+
+    Args:
+        cloud: The cloud.
+        bucket: The object's bucket.
+        found: The object.
+        trash: Collects the files to delete.
+        when: Virtual time of a marker; None for now.
+
+    Raises:
+        ServiceError: 403 or 409 if it must not be deleted.
+    """
+    refuse_read_only(bucket)
+    refuse_protected(cloud, bucket, found)
     if bucket.versioning == "Disabled":
         drop_version(cloud, found, trash)
         return None
-    return _add(cloud, bucket, found.name, Content(None, 0, ""), trash, marker=True)
+    return _add(cloud, bucket, found.name, Content(None, 0, ""), trash, marker=True, when=when)
 
 
 def drop_version(cloud: Cloud, found: StoredObject, trash: list[str]) -> None:
@@ -228,6 +283,13 @@ def drop_version(cloud: Cloud, found: StoredObject, trash: list[str]) -> None:
     statement = "SELECT id FROM objects WHERE bucket = ? AND name = ? ORDER BY id DESC LIMIT 1"
     if newest := db.one(statement, found.bucket, found.name):
         db.execute("UPDATE objects SET latest = 1 WHERE id = ?", newest["id"])
+
+
+def drop_lonely_marker(cloud: Cloud, found: StoredObject, trash: list[str]) -> None:
+    """Delete a delete marker that has nothing left to hide, after a version was dropped."""
+    rows = cloud.db.all("SELECT * FROM objects WHERE bucket = ? AND name = ? LIMIT 2", found.bucket, found.name)
+    if len(rows) == 1 and rows[0]["marker"]:
+        drop_version(cloud, object_of(rows[0]), trash)
 
 
 def rename(cloud: Cloud, bucket: Bucket, found: StoredObject, new_name: str, trash: list[str]) -> StoredObject:
@@ -243,8 +305,17 @@ def change_row(cloud: Cloud, found: StoredObject, *, tier: str, restored: Mappin
     cloud.db.execute("UPDATE objects SET tier = ?, doc = ? WHERE id = ?", tier, json.dumps(doc), found.id)
 
 
-def _add(cloud: Cloud, bucket: Bucket, name: str, content: Content, trash: list[str], *, marker: bool) -> StoredObject:
-    db, now = cloud.db, cloud.clock.timestamp()
+def _add(
+    cloud: Cloud,
+    bucket: Bucket,
+    name: str,
+    content: Content,
+    trash: list[str],
+    *,
+    marker: bool,
+    when: float | None = None,
+) -> StoredObject:
+    db, now = cloud.db, cloud.clock.timestamp() if when is None else when
     unversioned = bucket.versioning != "Enabled"
     replaced = []
     if unversioned:
