@@ -110,12 +110,16 @@ class Hyperexport:
         emulator: the cloud.
         folder: home and current directory; the run store lies in it.
         installed: execute the installed script in the child, with all the start-up that this costs.
+        config_file: an OCI configuration file other than that of the seed's user.
     """
 
-    def __init__(self, emulator: Emulator, folder: Path, *, installed: bool = False) -> None:
+    def __init__(
+        self, emulator: Emulator, folder: Path, *, installed: bool = False, config_file: Path | None = None
+    ) -> None:
         self.emulator = emulator
         self.folder = folder
         self.installed = installed
+        self.config_file = config_file or emulator.config_file
         self._count = 0
         self.environ: dict[str, str] = {
             "PATH": os.environ["PATH"],
@@ -137,7 +141,7 @@ class Hyperexport:
         out, err = (self.folder / f".{self._count}.{name}" for name in ("out", "err"))
         for path in (out, err):
             path.touch(0o600)  # a child that is killed at once has written nothing
-        cloud = ["--config-file", str(self.emulator.config_file), "--endpoint", self.emulator.endpoint]
+        cloud = ["--config-file", str(self.config_file), "--endpoint", self.emulator.endpoint]
         line = [*arguments, *([] if arguments[:2] in LOCAL else cloud)]
         sys.stdout.flush()
         sys.stderr.flush()
