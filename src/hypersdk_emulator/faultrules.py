@@ -180,7 +180,7 @@ EFFECTS: Mapping[str, Effect] = {
     "empty-page": Effect(kind="list"),
     "small-pages": Effect({"limit": _count(required=True, least=1, most=1000)}, kind="list"),
     # Work that goes wrong.
-    "work-request-fails": Effect(only=frozenset({"ExportImage", "CreateImage"})),
+    "work-request-fails": Effect(only=frozenset({"ExportImage", "CreateImage", "LaunchInstance"})),
     "work-request-stuck": Effect(only=frozenset({"ExportImage", "CreateImage"})),
     "work-request-gone": Effect(only=frozenset({"GetWorkRequest"})),
     "export-without-object": Effect(only=frozenset({"ExportImage"})),

@@ -7,19 +7,20 @@ The object, the end of the job and the image's new version are one transaction. 
 
 import asyncio
 import io
-import json
 import os
 import tarfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from hypersdk_emulator import qemu
 from hypersdk_emulator.blockstorage import boot
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute import jobs
+from hypersdk_emulator.compute import jobs, ocifile
+from hypersdk_emulator.compute.compatibility import entries_of
+from hypersdk_emulator.compute.imageschemas import image_options, schema_of_image
 from hypersdk_emulator.compute.places import NO_EXPORT_BUCKET, WRITE, Place, par_problem
 from hypersdk_emulator.compute.records import Image, Job, find_image, find_job
 from hypersdk_emulator.compute.workrequests import ended
@@ -31,8 +32,6 @@ STATUS_SHARE = 0.9
 """Share of EXPORTING after which the object's name is first touched; before it the bucket looks as it was."""
 STATUS_TEXT = b'{"status":"EXPORTING"}'
 CHUNK = 1 << 20
-OCI_DISK, OCI_METADATA = "output.QCOW2", "image_metadata.json"
-"""The two members of an `.oci` file (oci-cli issue 869)."""
 
 
 def start(cloud: Cloud, job: Job) -> None:
@@ -49,7 +48,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
             image = find_image(cloud.db, job.subject)
             await _write_disk(cloud, image, job, disk)
             if job.doc["format"] == "OCI":
-                await asyncio.to_thread(_pack, disk, packed, image)
+                await asyncio.to_thread(_pack, disk, packed, _oci_metadata(cloud, image))
                 packed.replace(disk)
             await _upload_parts(cloud, job, disk)
     await cloud.clock.until(job.work.due)
@@ -89,38 +88,26 @@ async def _write_disk(cloud: Cloud, image: Image, job: Job, target: Path) -> Non
         empty.unlink(missing_ok=True)
 
 
-def _pack(disk: Path, target: Path, image: Image) -> None:
+def _pack(disk: Path, target: Path, metadata: bytes) -> None:
     """Write an `.oci` file: a plain tar of metadata and disk."""
-    metadata = json.dumps(_oci_metadata(image), indent=1).encode()
     with tarfile.open(target, "w") as tar:
-        member = tarfile.TarInfo(OCI_METADATA)
+        member = tarfile.TarInfo(ocifile.NAME)
         member.size = len(metadata)
         tar.addfile(member, io.BytesIO(metadata))
-        tar.add(disk, OCI_DISK)
+        tar.add(disk, ocifile.DISK)
 
 
-def _oci_metadata(image: Image) -> dict[str, Any]:
-    """The fields that oracle-cne/ocne reads and writes."""
-    options: Mapping[str, Any] = image.doc["launchOptions"]
-    return {
-        "version": 2,
-        "externalLaunchOptions": {
-            "firmware": options.get("firmware", "UEFI_64"),
-            "networkType": options.get("networkType", "PARAVIRTUALIZED"),
-            "bootVolumeType": options.get("bootVolumeType", "PARAVIRTUALIZED"),
-            "remoteDataVolumeType": options.get("remoteDataVolumeType", "PARAVIRTUALIZED"),
-            "localDataVolumeType": "PARAVIRTUALIZED",
-            "launchOptionsSource": "PARAVIRTUALIZED",
-            "pvAttachmentVersion": 2,
-            "pvEncryptionInTransitEnabled": False,
-            "consistentVolumeNamingEnabled": True,
-        },
-        "imageCapabilityData": None,
-        "imageCapsFormatVersion": None,
-        "operatingSystem": image.doc["operatingSystem"],
-        "operatingSystemVersion": image.doc["operatingSystemVersion"],
-        "additionalMetadata": {"sourcePublicImageId": image.doc["baseImageId"], "shapeCompatibilities": []},
-    }
+def _oci_metadata(cloud: Cloud, image: Image) -> bytes:
+    schema = schema_of_image(cloud.db, image.id)
+    facts = ocifile.Facts(
+        mode=image.doc["launchMode"],
+        options=image_options(cloud.db, image),
+        capabilities={} if schema is None else schema.doc["schemaData"],
+        shapes=entries_of(image),
+        system=(image.doc["operatingSystem"], image.doc["operatingSystemVersion"]),
+        version=None if schema is None else schema.doc["version"],
+    )
+    return ocifile.write(facts, image.doc["baseImageId"])
 
 
 def _algorithms(cloud: Cloud) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ import asyncio
 import shutil
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from hypersdk_emulator import qemu
 from hypersdk_emulator.blockstorage import boot
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute import jobs
+from hypersdk_emulator.compute import jobs, ocifile
+from hypersdk_emulator.compute.imageschemas import new_schema
 from hypersdk_emulator.compute.places import NO_IMPORT_OBJECT, Place, latest_body
 from hypersdk_emulator.compute.records import Job, find_image, find_job
 from hypersdk_emulator.compute.state import MAX_IMAGE_GB, ImageState
@@ -36,7 +38,7 @@ async def _run(cloud: Cloud, job: Job) -> None:
     work = target.with_suffix(".incoming")
     try:
         await _fetch(cloud, Place(**job.doc["source"]), work)
-        size, disk_format = await _checked(job.doc["format"], work)
+        size, disk_format, facts = await _checked(job.doc["format"], work)
         await qemu.convert(work, disk_format, target, "qcow2")
     finally:
         work.unlink(missing_ok=True)
@@ -46,10 +48,19 @@ async def _run(cloud: Cloud, job: Job) -> None:
     sizes = {"sizeInMBs": -(-size // (1 << 20)), "billableSizeInGBs": -(-target.stat().st_size // (1 << 30))}
     with cloud.db.transaction():
         image = find_image(cloud.db, job.subject)
-        timeline = Timeline.resting(ImageState.AVAILABLE)
         disk = boot.disk_of(cloud, target, "qcow2", image.id, ours=True)
-        image.changed(timeline=timeline, doc={**image.doc, **sizes, "disk": disk}).save(cloud.db)
+        doc = {**image.doc, **sizes, **_carried(facts), "disk": disk}
+        image.changed(timeline=Timeline.resting(ImageState.AVAILABLE), doc=doc).save(cloud.db)
+        if facts is not None and facts.capabilities:
+            new_schema(cloud, image, facts.capabilities, 0.0).save(cloud.db)
         ended(job, cloud.clock.timestamp()).save(cloud.db)
+
+
+def _carried(facts: ocifile.Facts | None) -> dict[str, Any]:
+    """Fields of the image that come from its `.oci` file; the name of its system does not (2018 recording)."""
+    if facts is None:
+        return {}
+    return {"launchMode": facts.mode, "launchOptions": facts.options, "shapes": facts.shapes}
 
 
 def _fail(cloud: Cloud, job: Job, failure: tuple[str, str]) -> None:
@@ -79,36 +90,44 @@ async def _fetch(cloud: Cloud, place: Place, target: Path) -> None:
         cloud.bodies.done(files)
 
 
-async def _checked(kind: str | None, path: Path) -> tuple[int, str]:
-    """Virtual size and format of a foreign disk; a `.oci` file is replaced by the disk in it.
+async def _checked(kind: str | None, path: Path) -> tuple[int, str, ocifile.Facts | None]:
+    """Virtual size and format of a foreign disk, and what its `.oci` file says, which is replaced by the disk in it.
 
     Raises:
         DiskError: it is no disk that OCI imports.
+        ServiceError: the metadata of the `.oci` file are wrong.
     """
+    facts = None
     if kind is None:
-        await asyncio.to_thread(_unpack, path)
+        metadata = await asyncio.to_thread(_unpack, path)
+        facts = ocifile.Facts() if metadata is None else ocifile.read(metadata)
     disk_format = qemu.IMPORT_FORMATS[kind or "QCOW2"]
     size = await qemu.check_foreign(path, disk_format)
     if size > MAX_IMAGE_GB << 30:
         raise qemu.DiskError(f"the disk is larger than {MAX_IMAGE_GB} GB")
-    return size, disk_format
+    return size, disk_format, facts
 
 
-def _unpack(path: Path) -> None:
-    """Replace a tar, gzipped or not, by the one QCOW2 file in it."""
-    inner = path.with_suffix(".unpacked")
+def _unpack(path: Path) -> bytes | None:
+    """Replace a tar, gzipped or not, by the one QCOW2 file in it; returns its metadata, None if there are none."""
+    inner, metadata = path.with_suffix(".unpacked"), None
     try:
         with tarfile.open(path) as tar:
             for member in tar:
-                if member.isfile() and member.name.lower().endswith(TAR_DISK_SUFFIX):
-                    source = tar.extractfile(member)
-                    assert source is not None
-                    with source, inner.open("wb") as out:
-                        shutil.copyfileobj(source, out, CHUNK)
-                    inner.replace(path)
-                    return
+                source = tar.extractfile(member) if member.isfile() else None
+                if source is None:
+                    continue
+                with source:
+                    if member.name.removeprefix("./") == ocifile.NAME:
+                        metadata = source.read(ocifile.MAX_BYTES)
+                    elif member.name.lower().endswith(TAR_DISK_SUFFIX) and not inner.exists():
+                        with inner.open("wb") as out:
+                            shutil.copyfileobj(source, out, CHUNK)
+        if not inner.exists():
+            raise qemu.DiskError("the .oci file holds no QCOW2 disk")
+        inner.replace(path)
     except tarfile.TarError as error:
         raise qemu.DiskError(f"the object is no .oci file: {error}") from None
     finally:
         inner.unlink(missing_ok=True)
-    raise qemu.DiskError("the .oci file holds no QCOW2 disk")
+    return metadata
