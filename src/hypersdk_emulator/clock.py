@@ -70,6 +70,10 @@ class Clock:
         self._set(moment)
         self._database.set_setting("clock-start", moment)
 
+    def restart(self) -> None:
+        """Show real time again: the cloud that lived in virtual time is gone."""
+        self._set(self._wall())
+
     def _set(self, virtual: float) -> None:
         self._base_virtual = virtual
         self._base_real = self._wall()

@@ -59,6 +59,7 @@ class Settings:
     availability_domains: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    policies_rule: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A statement takes microseconds, so calls are made inline. What a committed trans
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,17 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def clear(self, keep: Collection[str]) -> None:
+        """Delete every row of every table, but for the settings of these names."""
+        tables = self.all("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        kept = {name: self.setting(name) for name in keep}
+        with self.transaction():
+            for table in tables:
+                self.execute(f'DELETE FROM "{table["name"]}"')  # noqa: S608 - names of our own tables
+            for name, value in kept.items():
+                if value is not None:
+                    self.set_setting(name, value)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -13,8 +13,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,8 @@ from typing import Any, Self
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from hypersdk_emulator.remote import Remote
+
 MIB = 1 << 20
 DISK_SIZE = 64 * MIB
 REGION = "us-ashburn-1"
@@ -33,7 +33,8 @@ TENANCY = "ocid1.tenancy.oc1..aaaatests"
 USER = "ocid1.user.oc1..aaaatester"
 PLATFORM_IMAGE = "ocid1.image.oc1.iad.aaaaplatform"
 READY_SECONDS = 30
-CONTROL_SECONDS = 90  # an outage lasts at most this long in tests
+RUNNING: dict[int, Emulator] = {}
+"""Every emulator of this process that runs; after each test their faults must have hit (`tests/conftest.py`)."""
 
 
 # ---------------------------------------------------------------- seed
@@ -303,6 +304,7 @@ class Emulator:
             self.process.stdout.close()
             self.process.wait(READY_SECONDS)
         assert ready, f"the emulator did not start: exit {self.process.wait(READY_SECONDS)}"
+        RUNNING[id(self)] = self
         self.endpoint, self.token = ready["endpoint"], ready["token"]
         self.ca = Path(ready["ca"]) if ready["ca"] else None
         self.metadata = ready["metadata"]
@@ -314,6 +316,7 @@ class Emulator:
         status = self.process.wait(READY_SECONDS)
         assert self.process.stdout is not None
         self.process.stdout.close()
+        RUNNING.pop(id(self), None)
         return status
 
     def kill(self) -> None:
@@ -399,39 +402,44 @@ class Emulator:
 
     # -- controls
 
+    @property
+    def remote(self) -> Remote:
+        """The control calls."""
+        return Remote(self.endpoint, self.token, self.ca, lambda: self.process.poll() is None)
+
     def control(self, method: str, what: str, body: Any = None) -> Any:
         """One control call; returns its JSON, None if it has none. During an outage it waits for the end of that."""
-        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        data = None if body is None else json.dumps(body).encode()
-        end = time.monotonic() + CONTROL_SECONDS
-        while True:
-            try:
-                reply = self.send(method, f"/_emulator/{what}", data, headers)
-                break
-            except ConnectionRefusedError:
-                if self.process.poll() is not None or time.monotonic() > end:
-                    raise
-                threading.Event().wait(0.02)
-        assert reply.status < 300, f"{method} {what}: {reply.status} {reply.body!r}"
-        return reply.json if reply.body else None
+        return self.remote.control(method, what, body)
 
     def fault(self, operation: str, effect: str, **fields: Any) -> Any:
-        """Declare a fault; the `emulator` fixture fails a test that does not consume it."""
-        return self.control("POST", "faults", {"operation": operation, "effect": effect, **fields})
+        """Declare a fault; a test that does not consume it fails."""
+        return self.remote.fault(operation, effect, **fields)
 
     def faults(self) -> list[dict[str, Any]]:
         """The declared faults with their counts."""
-        listed = self.control("GET", "faults")
-        return listed["faults"] if isinstance(listed, dict) else listed
+        return self.remote.faults()
 
-    def log(self, after: int = 0) -> list[dict[str, Any]]:
+    def log(self, after: int = 0, **filters: Any) -> list[dict[str, Any]]:
         """The requests that have arrived, control calls left out."""
-        requests = self.control("GET", f"log?after={after}")["requests"]
-        return [entry for entry in requests if not entry["path"].startswith("/_emulator")]
+        return self.remote.log(after=after, **filters)
 
     def unconsumed(self) -> list[dict[str, Any]]:
         """Faults that never hit, or not as often as declared."""
-        return [fault for fault in self.faults() if fault["remaining"]]
+        return self.remote.unconsumed()
+
+
+def fail_unconsumed(emulators: Iterable[Emulator]) -> None:
+    """Forget the faults of these emulators, and fail if one of them never hit.
+
+    Args:
+        emulators: those whose processes have ended say nothing any more.
+    """
+    left: list[dict[str, Any]] = []
+    for emulator in emulators:
+        if emulator.process.poll() is None:
+            left += emulator.unconsumed()
+            emulator.remote.drop_faults()
+    assert not left, f"faults never consumed: {left}"
 
 
 def changed(seed: Seed, **values: Any) -> dict[str, Any]:

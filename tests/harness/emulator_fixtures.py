@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator import Emulator, make_seed
+from emulator import Emulator, fail_unconsumed, make_seed
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
         return emulator
 
     yield start
-    left: list[dict[str, Any]] = []
-    for emulator in started:
-        if emulator.process.poll() is None:
-            left += emulator.unconsumed()
-            emulator.stop()
-    assert not left, f"faults never consumed: {left}"
+    try:
+        fail_unconsumed(started)
+    finally:
+        for emulator in started:
+            if emulator.process.poll() is None:
+                emulator.stop()
 
 
 @pytest.fixture
