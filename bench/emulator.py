@@ -282,7 +282,12 @@ class Requests:
         self._cloud = cloud
 
     def make(
-        self, method: str, path: str, plain: str, headers: dict[str, str] | None = None, file: pathlib.Path | None = None
+        self,
+        method: str,
+        path: str,
+        plain: str,
+        headers: dict[str, str] | None = None,
+        file: pathlib.Path | None = None,
     ) -> Callable[[str], Sequence[Request]]:
         """A request to `path` of the emulator or to the file `plain` of nginx, with a body from a file."""
         body = os.open(file, os.O_RDONLY) if file else None
@@ -376,7 +381,9 @@ def main() -> None:
             print("| measure | connections | emulator | its CPU | generator | nginx | its CPU | generator | ratio |")
             print("|---|---|---|---|---|---|---|---|---|")
             print("\n".join(row.row() for row in rows))
-            print(f"\nPeak RSS of the emulator: {ours.peak():.0f} MiB; of nginx with its two workers: {other.peak():.0f}.")
+            print(
+                f"\nPeak RSS of the emulator: {ours.peak():.0f} MiB; of nginx with its two workers: {other.peak():.0f}."
+            )
             print(json.dumps({row.name + str(row.connections): row.rates for row in rows}), file=sys.stderr)
 
 

@@ -92,6 +92,7 @@ async def _answer(
     path = request.raw_path.partition("?")[0]
     if cloud.faults.in_outage(cloud.clock.wall()) and not path.startswith("/_emulator"):
         return NoReply()
+    _check_texts(request)
     route, params = _find(router, request, path)
     entry["operation"] = route.operation
     call = Call(request, cloud, route, params, _ANONYMOUS, replies["opc-request-id"], replies=replies)
@@ -111,6 +112,20 @@ async def _answer(
     except ServiceError as error:
         response = _error_reply(request, error)
     return await effects.after(call, fault, response)
+
+
+def _check_texts(request: web.BaseRequest) -> None:
+    """Refuse headers that are no UTF-8: they could be neither stored nor sent back.
+
+    Raises:
+        ServiceError: 400.
+    """
+    values = b"".join(value for _, value in request.raw_headers)
+    if not values.isascii():
+        try:
+            values.decode()
+        except UnicodeDecodeError:
+            raise ServiceError(400, "InvalidHeader", "A header is not UTF-8") from None
 
 
 def _find(router: Router, request: web.BaseRequest, path: str) -> tuple[Route, dict[str, str]]:

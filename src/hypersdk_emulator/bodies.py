@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from hypersdk_emulator.checksums import Digests, Hasher
 
@@ -63,8 +62,8 @@ class BodyStore:
             return Received(self._keep_bytes(first), hasher.size, hasher.digests())
         loop = asyncio.get_running_loop()
         path = self._incoming / secrets.token_hex(16)
-        with path.open("xb") as out:
-            try:
+        try:
+            with path.open("xb", buffering=0) as out:
                 batch = first
                 while batch:
                     work = loop.run_in_executor(self._pool, _take, hasher, out, batch)
@@ -72,9 +71,9 @@ class BodyStore:
                         batch = await _batch(chunks)
                     finally:
                         await work
-            except BaseException:
-                path.unlink()
-                raise
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return Received(self._publish(path), hasher.size, hasher.digests())
 
     def keep(self, data: bytes, algorithms: Collection[str] = ()) -> Received:
@@ -128,7 +127,11 @@ class BodyStore:
         if not data:
             return ""
         path = self._incoming / secrets.token_hex(16)
-        path.write_bytes(data)
+        try:
+            path.write_bytes(data)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         return self._publish(path)
 
     def _publish(self, path: Path) -> str:
@@ -151,6 +154,8 @@ async def _batch(chunks: AsyncIterator[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def _take(hasher: Hasher, out: BinaryIO, batch: bytes) -> None:
+def _take(hasher: Hasher, out: FileIO, batch: bytes) -> None:
     hasher.update(batch)
-    out.write(batch)
+    rest = memoryview(batch)
+    while rest:  # a disk that fills up takes a piece before it refuses
+        rest = rest[out.write(rest) :]

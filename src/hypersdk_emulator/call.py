@@ -13,6 +13,7 @@ from aiohttp import ClientPayloadError, web
 
 from hypersdk_emulator import jsontext
 from hypersdk_emulator.cloud import Cloud
+from hypersdk_emulator.connections import end_body
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter, not_authorized_or_not_found
 from hypersdk_emulator.faults import Fault
 from hypersdk_emulator.incoming import UPLOAD_EFFECTS, spoiled
@@ -111,9 +112,11 @@ class Call:
             try:
                 chunk = await asyncio.wait_for(request.content.readany(), timeout)
             except TimeoutError:
+                end_body(request)
                 self.replies["connection"] = "close"
                 raise ServiceError(408, "RequestTimeout", f"No byte of the body came for {timeout:g} seconds") from None
             except (ClientPayloadError, web.RequestPayloadError):
+                self.replies["connection"] = "close"
                 raise ServiceError(400, "RequestBodyIncomplete", "The body ended before its announced length") from None
             if not chunk:
                 return

@@ -11,10 +11,11 @@ import json
 import resource
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
 from hypersdk_emulator.cloud import RequestLog
 
@@ -22,6 +23,7 @@ MAX_LINE = 16384  # bytes of the request line, and of each header
 MAX_HEADERS = 128
 READ_BUFFER = 1 << 18  # bytes of a body read ahead of its handler; what asyncio reads at once
 _MAX_FILES = 65536
+_RESERVED_FILES = 512  # descriptors that are not for connections; more than are accepted at once
 LINGER_SECONDS = 5.0  # how long an unread body is still taken after its answer, so that the client can read that
 
 
@@ -41,6 +43,22 @@ class Connection(web.RequestHandler):
     def __init__(self, log: RequestLog, server: "Server", **settings: Any) -> None:
         super().__init__(server, **settings)
         self._log = log
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; a connection that would take the last descriptors, which body files need, is dropped at once."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if transport.get_extra_info("socket").fileno() < most - min(_RESERVED_FILES, most // 2):
+            super().connection_made(transport)
+        else:
+            cast("asyncio.Transport", transport).abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; what cannot be parsed ends the body that is under way, if it is one."""
+        super().data_received(data)
+        # aiohttp queues the refusal behind the call under way, which would wait for the rest of its body for ever.
+        request = self._current_request
+        if request is not None and self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+            end_body(request)
 
     def handle_error(
         self,
@@ -62,6 +80,14 @@ class Connection(web.RequestHandler):
         response = web.Response(status=status, text=body, content_type="application/json")
         response.force_close()
         return response
+
+
+def end_body(request: web.BaseRequest) -> None:
+    """Take no more of a request's body, whose reader meets RequestPayloadError; its reply is the connection's last."""
+    if not request.content.is_eof():
+        request.protocol.close()
+        request.content.set_exception(web.RequestPayloadError("the body ended before its time"))
+        request.content.feed_eof()  # or aiohttp would read the rest before it closes
 
 
 class Server(web.Server):

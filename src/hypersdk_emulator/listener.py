@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-_BACKLOG = 1024
+_BACKLOG = 256  # connections that wait, and that asyncio accepts at once
 _CHECK_SECONDS = 0.02
 
 
