@@ -7,6 +7,7 @@ A page's commands stand in fenced blocks:
                          any text
     ```console           only read: commands and options must exist
     ```yaml              a hypersdk.yaml that must be readable
+    ```python pytest     a file of tests, run by pytest
     ```python            a program, run like the commands; `/backup` stands for a directory
 """
 
@@ -32,7 +33,7 @@ from hypersdk_emulator.seeds.demo_seed import write_demo
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-FENCE = re.compile(r"^( *)```(console exec|console|yaml|python)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^( *)```(console exec|console|yaml|python pytest|python)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 EXIT = re.compile(r"\s+# exit (\d+)$")
 
 
@@ -124,6 +125,18 @@ def test_programs_of_a_page_run(page: pathlib.Path, tmp_path: pathlib.Path, rehe
             cwd=folder, env=rehearsal, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", with_blocks("python pytest"), ids=name_of)
+def test_tests_of_a_page_pass(page: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Every test file that the documentation shows passes."""
+    for number, block in enumerate(blocks(page, "python pytest")):
+        (tmp_path / f"test_{number}.py").write_text(block)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def parse(words: list[str]) -> None:
