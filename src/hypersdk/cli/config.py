@@ -26,10 +26,27 @@ def show(ctx: click.Context) -> None:
     with open_context(ctx) as context:
         rows = [{"key": line.key, "value": line.value, "source": line.source} for line in context.config.shown]
         rows.append({"key": "oci.object_storage_url", **_derived(context.config)})
+        rows += _principal(context.config)
         shown = (
             rows if context.out.as_json or context.out.verbose else [row for row in rows if row["value"] is not None]
         )
         context.out.table("settings", shown, ("key", "value", "source"))
+
+
+def _principal(config: Config) -> list[dict[str, str | None]]:
+    """Who a token signs for, and the variables by which OCI tells a principal who it is."""
+    from hypersdk.vendors.oci.check import local_facts
+    from hypersdk.vendors.oci.credentials import PRINCIPALS, shown_variable
+
+    settings = config.oci
+    rows: list[dict[str, str | None]] = [
+        {"key": f"oci.{name}", "value": value, "source": "the token itself"} for name, value in local_facts(settings)
+    ]
+    variables = sorted(settings.environment.items()) if settings.auth in PRINCIPALS else []
+    return rows + [
+        {"key": name, "value": shown_variable(name, value), "source": f"environment {name}"}
+        for name, value in variables
+    ]
 
 
 def _derived(config: Config) -> dict[str, str | None]:

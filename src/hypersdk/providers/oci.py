@@ -32,6 +32,9 @@ IMAGE_LIMIT = "custom-image-count"
 ROOT_PATH = "(root)"
 """Path of the tenancy's root compartment; no compartment's name may hold parentheses, so it cannot be mistaken."""
 
+OWN_PATH = "(own)"
+"""Path of the compartment of the instance or resource that we sign in as, when no other can be listed."""
+
 GONE_VOLUME_STATES = frozenset({"DETACHED", "DETACHING"})
 
 _FIELDS = ("id", "lifecycle_state")
@@ -72,8 +75,10 @@ class OciProvider:
         return str(sdk_call("get namespace", "the tenancy", client.get_namespace).data)
 
     def compartments(self) -> Iterator[Compartment]:
-        """The root, then every compartment below it that the caller may see, however deep."""
-        yield Compartment(self.tenancy_id, ROOT_PATH, ROOT_PATH)
+        """The root, then every compartment below it that the caller may see, however deep.
+
+        An instance or resource that may not list them sees its own compartment only.
+        """
         client = self._session.client("IdentityClient")
         listing = partial(
             client.list_compartments,
@@ -84,7 +89,15 @@ class OciProvider:
             lifecycle_state="ACTIVE",
         )
         # A path needs the parents, and these may come on a later page.
-        found = {raw.id: raw for raw in self._pages("list compartments", "the tenancy", listing, ("id", "name"))}
+        own = self._session.who.compartment_id
+        try:
+            found = {raw.id: raw for raw in self._pages("list compartments", "the tenancy", listing, ("id", "name"))}
+        except (errors.NotFoundError, errors.PermissionDenied):
+            if own is None:
+                raise
+            yield Compartment(own, OWN_PATH, OWN_PATH)
+            return
+        yield Compartment(self.tenancy_id, ROOT_PATH, ROOT_PATH)
         for raw in found.values():
             yield Compartment(raw.id, raw.name, _path(raw, found, self.tenancy_id))
 

@@ -93,6 +93,8 @@ def connection_error(what: str, resource: str, error: BaseException) -> errors.H
         refusal = translate(int(refused[1]), None, "", resource=resource, request_id=None, retry_after=None, what=what)
         refusal.hint = f"this is the answer of the proxy, not of the service: {refusal.hint}"
         return refusal
+    if any(type(cause).__name__ == "TooManyRedirects" for cause in chain):
+        return _refused(what, resource, "a redirect, which the service never sends")
     unreachable = (http.NewConnectionError, http.ConnectTimeoutError, http.ProxyError, exceptions.ConnectTimeout)
     if any(isinstance(cause, unreachable) for cause in chain):
         return errors.EndpointUnreachable(text, resource=resource, hint="check the network, the endpoint and the proxy")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from hypersdk import errors
 from hypersdk.readers.pem import classify
 from hypersdk.vendors.oci.calls import sdk_call
-from hypersdk.vendors.oci.credentials import OciSettings
-from hypersdk.vendors.oci.session import OciSession
+from hypersdk.vendors.oci.credentials import RESOURCE_PRINCIPAL, SECURITY_TOKEN, OciSettings
+from hypersdk.vendors.oci.session import OciSession, credentials_of
 
 
 def check_access(session: OciSession) -> str:
@@ -35,6 +36,33 @@ def check_access(session: OciSession) -> str:
         error.hint = session.explain_unreachable() or error.hint
         raise
     return str(reply.data)
+
+
+def local_facts(settings: OciSettings) -> Iterator[tuple[str, str]]:
+    """What a token that lies here says of whom it signs for, by name and without asking anybody; else nothing.
+
+    Args:
+        settings: who, where, how.
+    """
+    if settings.auth not in {SECURITY_TOKEN, RESOURCE_PRINCIPAL}:
+        return
+    try:
+        credentials = credentials_of(settings)
+        grant = None if credentials.renewable else credentials.obtain()
+    except errors.HypersdkError as error:
+        yield "token", f"not usable: {error.message}"
+        return
+    if grant is None:
+        return
+    who, expires = grant.who, grant.expires
+    found = {
+        "principal": who.principal,
+        "principal_tenancy": who.tenancy_id,
+        "principal_compartment": who.compartment_id,
+        "principal_rule": f"ALL {{{who.rule}}}" if who.rule else None,
+        "token_expires": f"{datetime.fromtimestamp(expires, UTC):%Y-%m-%d %H:%M:%S} UTC" if expires else None,
+    }
+    yield from ((name, value) for name, value in found.items() if value)
 
 
 def missing_policies(session: OciSession, namespace: str) -> Iterator[str]:

@@ -140,6 +140,14 @@ def places(key: str, settings: OciSettings) -> str:
     return ", ".join(found)
 
 
+def shown_variable(name: str, value: Secret) -> str:
+    """The value of one of `PRINCIPAL_VARIABLES` for people: tokens, keys and pass phrases are masked, paths are not."""
+    text = value.reveal()
+    is_place = text.startswith(("/", "http://", "https://")) and not name.endswith("PASSPHRASE")
+    is_secret = any(word in name for word in ("_RPST", "_PRIVATE_PEM", "_TOKEN_STRING", "_SECURITY_CONTEXT"))
+    return "***" if is_secret and not is_place else text
+
+
 def demand(key: str, settings: OciSettings) -> str:
     """The value of a setting whose values are texts, and without which this cannot work.
 

@@ -34,7 +34,7 @@ class Question:
     Attributes:
         what: the request for people ("get the instance's certificate").
         url: where.
-        body: JSON to send; None = GET.
+        body: JSON to send, perhaps with secrets; None = GET.
         headers: to send; may hold secrets.
         sign: signer of the SDK's HTTP library; None = the request is not signed.
         direct: never through a proxy, because the other end belongs to this machine or cluster.
@@ -44,9 +44,9 @@ class Question:
 
     what: str
     url: str
-    body: Mapping[str, Any] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    sign: Any = None
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sign: Any = field(default=None, repr=False)
     direct: bool = False
     trust: str | None = None
     timeouts: tuple[float, float] = MOST_SECONDS
