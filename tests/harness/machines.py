@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator import Reply, Seed, make_seed
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from inprocess import InProcess
 
@@ -17,6 +17,7 @@ QUICK = settings(
     deadline=None,
     database=None,
     derandomize=True,
+    phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
 """Seconds, and always the same steps."""

@@ -46,10 +46,10 @@ async def instance_action(call: Call) -> web.StreamResponse:
         instance = permitted_instance(call, call.params["instanceId"])
         if cloud.db.recall(scope, token, digest, now) is None:
             check_if_match(call.header("if-match"), instance.etag(now))
-            if action == "START":
-                must_have_boot_volume(call, instance)
             seconds = transition_seconds(cloud, f"{call.operation}/{action}")
             timeline = act(instance.id, instance.timeline, action, now=now, seconds=seconds)
+            if action == "START":
+                must_have_boot_volume(call, instance)
             instance = instance.changed(timeline=timeline)
             instance.save(cloud.db)
             cloud.db.remember(scope, token, digest, instance.id, now)
