@@ -11,6 +11,7 @@ from emulator import Emulator, instance_id, make_seed
 from oci.core import models
 
 MIB = 1 << 20
+BOOT = "ocid1.bootvolume.oc1.iad.aaaaweb"
 NAMES = [f"web-{n:02d}" for n in range(1, 5)]
 
 
@@ -76,7 +77,7 @@ def test_what_cannot_be_a_volume_is_refused_by_the_name_of_its_field(blocks, boo
 def test_a_boot_volume_has_no_lower_cost_level(blocks):
     """0 VPUs are for block volumes only."""
     assert blocks.volume(vpus_per_gb=0).vpus_per_gb == 0
-    boot = blocks.storage.get_boot_volume("ocid1.bootvolume.oc1.iad.aaaaweb01").data
+    boot = blocks.storage.get_boot_volume(f"{BOOT}01").data
     details = models.UpdateBootVolumeDetails(vpus_per_gb=0)
     assert refused(blocks.storage.update_boot_volume, boot.id, details)[0] == 400
 
@@ -156,10 +157,7 @@ def test_everything_moves_between_compartments(blocks):
 @pytest.mark.parametrize("boot", [False, True])
 def test_a_clone_does_not_see_later_writes(blocks, boot):
     """Neither side sees what the other writes after the clone, on volumes and on boot volumes."""
-    if boot:
-        source = blocks.storage.get_boot_volume("ocid1.bootvolume.oc1.iad.aaaaweb02").data
-    else:
-        source = blocks.volume()
+    source = blocks.storage.get_boot_volume(f"{BOOT}02").data if boot else blocks.volume()
     blocks.write(source, MIB, b"before")
     clone = blocks.clone(source)
     blocks.write(source, MIB, b"AFTER!")
@@ -227,10 +225,8 @@ def test_no_clone_while_a_backup_runs(blocks):
 @pytest.mark.parametrize("boot", [False, True])
 def test_full_and_incremental_backups_restore_completely(blocks, boot):
     """The first is full whatever was asked; each restores its own instant whole; sizes tell what is unique."""
-    if boot:
-        volume = blocks.clone(blocks.storage.get_boot_volume("ocid1.bootvolume.oc1.iad.aaaaweb01").data)
-    else:
-        volume = blocks.volume(size_in_gbs=100)
+    source = blocks.storage.get_boot_volume(f"{BOOT}01").data if boot else blocks.volume(size_in_gbs=100)
+    volume = blocks.clone(source)
     blocks.write(volume, 0, b"one")
     first = blocks.backup(volume, "INCREMENTAL")
     blocks.write(volume, 3 * MIB, b"two")
@@ -419,7 +415,7 @@ def test_a_group_clone_is_one_instant(blocks):
 
 def test_a_group_clone_names_the_source_of_each_volume(blocks):
     """Boot and data volumes are cloned together, each with its source's id; not hydrated until all are."""
-    boot = blocks.clone(blocks.storage.get_boot_volume("ocid1.bootvolume.oc1.iad.aaaaweb01").data)
+    boot = blocks.clone(blocks.storage.get_boot_volume(f"{BOOT}01").data)
     data = blocks.volume(freeform_tags={"of": "data"})
     group = blocks.group([boot, data])
     source = models.VolumeGroupSourceFromVolumeGroupDetails(volume_group_id=group.id)

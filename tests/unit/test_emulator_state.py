@@ -224,6 +224,19 @@ def test_two_resources_of_one_id_are_refused(tmp_path):
         Reader(tmp_path, None).read(seed)
 
 
+def test_a_volume_belongs_to_one_instance(tmp_path):
+    """The second of two instances with the same boot volume or data volume is named."""
+    for key in ("bootVolume", "volumeAttachments"):
+        seed = seed_json(tmp_path)
+        other = json.loads(json.dumps(seed["instances"][0]))
+        other["id"] = other["id"] + "other"
+        other["bootVolume"]["id"] += "other"
+        other["volumeAttachments"][0]["volumeId"] += "other"
+        seed["instances"].append({**other, key: seed["instances"][0][key]})
+        with pytest.raises(SeedError, match=r"instances\[1\]: the volume .* stands already at instances\[0\]"):
+            Reader(tmp_path, None).read(seed)
+
+
 def test_a_seed_from_afar_may_only_name_files_below_its_root(tmp_path):
     """A path with '..', an absolute path and a link that leads outside of the seed root are all refused."""
     seed = seed_json(tmp_path)

@@ -70,7 +70,7 @@ class BackupType(StrEnum):
     INCREMENTAL = "INCREMENTAL"
 
 
-GONE = frozenset({VolumeState.TERMINATING, VolumeState.TERMINATED})
+GONE = frozenset({VolumeState.TERMINATING, VolumeState.TERMINATED, AttachmentState.DETACHED})
 RUNNING_BACKUP = frozenset({BackupState.REQUEST_RECEIVED, BackupState.CREATING, BackupState.COMMITTED})
 
 

@@ -115,11 +115,12 @@ class BootVolume:
 
 @dataclass(frozen=True)
 class DataVolume:
-    """An attached block volume, which an image leaves out."""
+    """An attached block volume, which an image leaves out; without a file it is empty."""
 
     id: str
     display_name: str
     size_in_gbs: int
+    disk: Disk | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,7 @@ class Reader:
         except AssumptionError as error:
             raise SeedError(f"assume.{error}") from error
         _unique(seed)
+        _unique_volumes(seed)
         return seed
 
     def _file(self, node: Node, key: str) -> Path:
@@ -238,6 +240,10 @@ class Reader:
             create_image_allowed=node.flag("createImageAllowed", default=True),
         )
 
+    def _data_volume(self, node: Node) -> DataVolume:
+        disk = self._disk(node) if node.has("file") else None
+        return DataVolume(node.ocid("volumeId"), node.text("displayName"), node.whole("sizeInGBs"), disk)
+
     def _instance(self, node: Node) -> Instance:
         boot = node.child("bootVolume")
         volume = BootVolume(boot.ocid("id"), boot.whole("sizeInGBs"), self._disk(boot))
@@ -254,7 +260,7 @@ class Reader:
             state=node.choice("lifecycleState", tuple(InstanceState), "RUNNING"),
             image_id=node.ocid("imageId"),
             boot_volume=volume,
-            data_volumes=node.each("volumeAttachments", _data_volume),
+            data_volumes=node.each("volumeAttachments", self._data_volume),
             freeform_tags=tags,
             launch_options=node.mapping("launchOptions"),
             create_image_allowed=node.flag("createImageAllowed", default=True),
@@ -295,10 +301,6 @@ def _bucket(node: Node) -> Bucket:
     )
 
 
-def _data_volume(node: Node) -> DataVolume:
-    return DataVolume(node.ocid("volumeId"), node.text("displayName"), node.whole("sizeInGBs"))
-
-
 def _timing(node: Node) -> Timing:
     inner = node.child("timing")
     pace = inner.mapping("paceOf")
@@ -335,3 +337,14 @@ def _unique(seed: Seed) -> None:
             if key in seen:
                 raise SeedError(f"{kind}[{n}]: {key} stands already at {kind}[{seen[key]}]")
             seen[key] = n
+
+
+def _unique_volumes(seed: Seed) -> None:
+    """A volume may belong to one instance."""
+    seen: dict[str, int] = {}
+    for n, instance in enumerate(seed.instances):
+        for volume_id in (instance.boot_volume.id, *(each.id for each in instance.data_volumes)):
+            if volume_id in seen:
+                first = seen[volume_id]
+                raise SeedError(f"instances[{n}]: the volume {volume_id} stands already at instances[{first}]")
+            seen[volume_id] = n
