@@ -65,7 +65,8 @@ def of_instance(call: Call, body: Mapping[str, Any], now: float) -> tuple[Image,
     base = _base(call, instance)
     if not (instance.doc["createImageAllowed"] and (base is None or base.doc["createImageAllowed"])):
         raise ServiceError(409, "NotAllowed", f"createImageAllowed is false for the instance {instance.id}")
-    seconds = transition_seconds(cloud, call.operation, _boot_volume(call, instance).doc["sizeInGBs"])
+    volume = boot.attached_boot_volume(cloud, instance.id)
+    seconds = transition_seconds(cloud, call.operation, None if volume is None else volume.doc["sizeInGBs"])
     lock = cloud.assumptions.lock_minutes * SECONDS_PER_MINUTE
     timeline = begin_image(
         instance.id, instance.timeline, now=now, seconds=seconds, last_image=instance.last_image, lock_seconds=lock
