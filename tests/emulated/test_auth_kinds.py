@@ -353,3 +353,32 @@ def test_a_private_authority_holds_for_tokens_too(start_emulator, tmp_path: Path
     refused = hyper.run("config", "check")
     assert refused.code == 2
     assert "--cert-bundle" in refused.err
+
+
+def test_a_principal_that_may_list_no_compartments_sees_its_own(cloud: Emulator, somebody, tmp_path: Path) -> None:
+    """Names are looked up in the principal's own compartment when the tenancy's compartments are hidden from it."""
+    hyper = command(somebody("instance_principal"), tmp_path)
+    cloud.fault("ListCompartments", "error", status=404, code="NotAuthorizedOrNotFound")
+    listed = hyper.run("instances", "list", "--json")
+    assert listed.code == 0, listed.err
+    assert set(INSTANCES) <= {each["name"] for each in listed.json["instances"]}
+    cloud.fault("ListCompartments", "error", status=404, code="NotAuthorizedOrNotFound")
+    refused = command(somebody("api_key"), tmp_path).run("instances", "list")
+    assert refused.code == 4
+    assert "the compartments cannot be listed" in refused.err
+
+
+def test_show_tells_what_lies_here_and_asks_nobody(cloud: Emulator, somebody, tmp_path: Path) -> None:
+    """`config show` reads a resource's token and the variables beside it; secrets are masked and nothing is sent."""
+    who = somebody("resource_principal")
+    hyper, start = command(who, tmp_path), mark(cloud)
+    shown = {row["key"]: row["value"] for row in hyper.run("config", "show", "--json").json["settings"]}
+    assert (shown["oci.auth"], shown["oci.principal"], shown["oci.principal_tenancy"]) == (who.auth, FUNCTION, TENANCY)
+    assert shown["oci.principal_rule"].startswith("ALL {resource.type = 'fnfunc'")
+    assert shown["oci.token_expires"].endswith(" UTC")
+    assert shown["OCI_RESOURCE_PRINCIPAL_VERSION"] == "2.2"
+    inline = {"OCI_RESOURCE_PRINCIPAL_RPST": who.secrets[0], "OCI_RESOURCE_PRINCIPAL_PRIVATE_PEM_PASSPHRASE": "/hush"}
+    done = hyper.run("config", "show", environ=inline)
+    assert who.secrets[0] not in done.out
+    assert "/hush" not in done.out
+    assert cloud.log(start) == []

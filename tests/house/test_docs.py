@@ -91,6 +91,7 @@ def rehearsal(tmp_path: pathlib.Path) -> Iterator[dict[str, str]]:
         "HOME": str(home),
         "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
         "OCI_CLI_ENDPOINT": emulator.endpoint,
+        "OCI_METADATA_BASE_URL": emulator.metadata,
         "HYPEREXPORT_RETRY_INITIAL_DELAY": "0.1s",
     }
     emulator.stop()

@@ -346,6 +346,7 @@ def test_a_resource_signs_with_what_the_environment_gives(tmp_path: Path) -> Non
         resource(PRIVATE_PEM=pem().replace("\n", "\\n")),
         resource(**files, PRIVATE_PEM_PASSPHRASE=str(tmp_path / "phrase")),
         resource(**files, PRIVATE_PEM_PASSPHRASE="hush"),
+        resource(PRIVATE_PEM=pem(phrase="/hush"), PRIVATE_PEM_PASSPHRASE="/hush"),
     ):
         grant = open_resource(environment).obtain()
         rule = f"resource.type = 'fnfunc', resource.compartment.id = '{COMPARTMENT}'"
@@ -383,6 +384,14 @@ def test_what_is_missing_of_a_resource_is_named(changes: dict[str, str | None], 
     with pytest.raises(errors.ConfigError, match=words) as told:
         open_resource(resource(**changes)).obtain()
     assert told.value.exit_code == 2
+
+
+def test_a_pass_phrase_is_never_told(tmp_path: Path) -> None:
+    """A pass phrase that looks like a path and is none is not repeated by the error."""
+    (tmp_path / "pem").write_text(pem(phrase="/hush"))
+    with pytest.raises(errors.ConfigError, match="PASSPHRASE: no pass phrase can be read") as told:
+        open_resource(resource(PRIVATE_PEM=str(tmp_path / "pem"), PRIVATE_PEM_PASSPHRASE="/hush")).obtain()
+    assert "hush" not in str(told.value)
 
 
 @pytest.mark.parametrize(

@@ -54,16 +54,16 @@ class OkeWorkloadIdentity:
     def obtain(self) -> Grant:
         """Exchange the service account's token."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        account = self._account()
-        token = self._exchange(key, account)
+        url, account = self._url(), self._account()
+        token = self._exchange(key, url, account)
         claims = tokens.fresh_claims(token)
         life = jwt.length_of_life(claims, self._now().timestamp())
         return tokens.grant_of(token, key, self._who(claims, account), claims=claims, life=life, half_life=True)
 
-    def _exchange(self, key: rsa.RSAPrivateKey, account: str) -> str:
+    def _exchange(self, key: rsa.RSAPrivateKey, url: str, account: str) -> str:
         question = Question(
             "get a token for the workload",
-            self._url(),
+            url,
             {"podKey": tokens.bare(tokens.public_pem(key))},
             {"authorization": f"Bearer {account}"},
             direct=self._settings.federation_endpoint is None,

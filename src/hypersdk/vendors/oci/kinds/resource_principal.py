@@ -109,13 +109,24 @@ class ResourcePrincipal:
 
     def _key(self) -> RSAPrivateKey:
         where, pem = self._text("PRIVATE_PEM", "private key")
-        phrase = None
-        if f"{PREFIX}PRIVATE_PEM_PASSPHRASE{self.suffix}" in self.settings.environment:
-            phrase = Secret(self._text("PRIVATE_PEM_PASSPHRASE", "pass phrase")[1])
+        phrase = self._phrase()
         # Secret stores often keep a PEM on one line with "\n" spelled out.
         data = (pem if "\n" in pem.strip() else pem.replace("\\n", "\n")).encode()
         phrase_where = f"environment {PREFIX}PRIVATE_PEM_PASSPHRASE{self.suffix}"
         return open_private_key(data, PemPlace(f"environment {where}", "the key", phrase, phrase_where, phrase_where))
+
+    def _phrase(self) -> Secret | None:
+        """The pass phrase; it stands in a file only if the key does, as in the SDK."""
+        variable = f"{PREFIX}PRIVATE_PEM_PASSPHRASE{self.suffix}"
+        given = self.settings.environment.get(variable)
+        key = self.settings.environment[f"{PREFIX}PRIVATE_PEM{self.suffix}"].reveal()
+        if given is None or not (_is_path(given.reveal()) and _is_path(key)):
+            return given
+        try:
+            return Secret(Path(given.reveal()).read_text().strip())
+        except (OSError, ValueError):
+            # Its name is not told: it may be the pass phrase itself.
+            raise errors.ConfigError(f"environment {variable}: no pass phrase can be read from that file") from None
 
     def _text(self, name: str, what: str) -> tuple[str, str]:
         """Name of a variable and its text, or that of the file whose absolute path it is."""
@@ -128,7 +139,7 @@ class ResourcePrincipal:
                 hint=f"version 2.2 needs {needed}",
             )
         text = given.reveal()
-        if Path(text).is_absolute():
+        if _is_path(text):
             text = read_file(text, f"environment {variable}", what).decode("utf-8", "replace")
         return variable, text.strip()
 
@@ -138,3 +149,7 @@ class ResourcePrincipal:
             f"the token of {grant.who.principal or 'this resource'} in {PREFIX}RPST{self.suffix} is not accepted: "
             "is it of this region, and is the key beside it its own?"
         )
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/")
