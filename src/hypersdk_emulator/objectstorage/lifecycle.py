@@ -124,7 +124,7 @@ def _rule(item: Any, place: str) -> Rule:
         raise invalid_parameter(f"{place}: name must be a text")
     if not isinstance(enabled, bool):
         raise invalid_parameter(f"{place}: isEnabled must be true or false")
-    names = _names(item.get("objectNameFilter") or {}, place)
+    names = NameFilter() if item.get("objectNameFilter") is None else _names(item["objectNameFilter"], place)
     if target == "multipart-uploads" and names != NameFilter():
         raise invalid_parameter(f"{place}: a rule for multipart-uploads has no objectNameFilter")
     days = amount * (YEAR_DAYS if unit == "YEARS" else 1)
@@ -136,7 +136,7 @@ def _names(value: Any, place: str) -> NameFilter:
         raise invalid_parameter(f"{place}: objectNameFilter must be an object")
     lists = {}
     for key in ("inclusionPrefixes", "inclusionPatterns", "exclusionPatterns"):
-        texts = value.get(key) or []
+        texts = [] if value.get(key) is None else value[key]
         if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
             raise invalid_parameter(f"{place}: {key} must be a list of texts")
         lists[key] = texts
