@@ -13,7 +13,7 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.connections import Server
 from hypersdk_emulator.errors import ServiceError, machine_refuses, not_authorized_or_not_found
 from hypersdk_emulator.facts import facts_of
-from hypersdk_emulator.identity import signers
+from hypersdk_emulator.identity import access, signers
 from hypersdk_emulator.objectstorage import pars
 from hypersdk_emulator.replies import NoReply
 from hypersdk_emulator.routes import EVERYWHERE, ROUTES
@@ -151,8 +151,23 @@ async def _authenticate(call: Call) -> None:
         return
     else:
         call.principal = await signers.signer(call)
+    await _check_rights(call)
+
+
+async def _check_rights(call: Call) -> None:
+    """Refuse what the seed denies to the caller, or what no policy allows; what is public is for everybody.
+
+    Raises:
+        ServiceError: 404, for the most part.
+    """
     if not call.principal.denied_compartments and not call.principal.may(call.operation, None):
         raise not_authorized_or_not_found()
+    try:
+        await access.authorize(call)
+    except ServiceError:
+        if call.route.auth != "public":
+            raise
+        call.principal = _ANONYMOUS
 
 
 def _reply_ids(cloud: Cloud, headers: Mapping[str, str]) -> dict[str, str]:

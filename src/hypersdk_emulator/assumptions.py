@@ -26,8 +26,13 @@ class Assumptions:
         delete_before_hydrated: a clone of a volume may be deleted before its bytes are copied (nobody knows).
         clones_inherit_tags: a clone has the free-form tags of its source, as backups have (nobody knows).
         s3_delete_crc32: S3's DeleteObjects takes a CRC32 for the checksum that it needs (refused: activepieces 14110).
+        forbidden_403: who has some right in a compartment gets 403 NotAuthorized for what is refused there, not 404
+            (the error list names that code; where it comes nobody tells).
+        service_policies: copies and lifecycle rules need `Allow service objectstorage-REGION to manage object-family`
+            (documented; without policies in the seed it is never asked).
         lock_minutes: no second image of one instance within this time (documentation).
-        terminated_hours: how long a terminated instance is still shown; "at least 12 hours" (SDK), a day by default.
+        terminated_hours: how long a terminated instance, and a deleted volume or backup, is still shown; "at least 12
+            hours" (SDK, of instances), a day by default.
         principal_token_minutes: life of the tokens of instances, resources and workloads (nobody documents it).
     """
 
@@ -40,6 +45,8 @@ class Assumptions:
     delete_before_hydrated: bool = False
     clones_inherit_tags: bool = True
     s3_delete_crc32: bool = False
+    forbidden_403: bool = False
+    service_policies: bool = False
     lock_minutes: float = 20.0
     terminated_hours: float = 24.0
     principal_token_minutes: float = 20.0

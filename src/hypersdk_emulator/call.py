@@ -5,7 +5,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,10 @@ _MAX_DIGITS = 19  # those of the greatest 64-bit number
 
 @dataclass
 class Call:
-    """The request, its route and everything a handler needs to answer it."""
+    """The request, its route and everything a handler needs to answer it.
+
+    `grants` says what the cloud's policies give the caller (operation, compartment, target); None: everything.
+    """
 
     request: web.BaseRequest
     cloud: Cloud
@@ -37,6 +40,7 @@ class Call:
     request_id: str
     fault: Fault | None = None
     replies: dict[str, str] = field(default_factory=dict)
+    grants: Callable[[str, str, Mapping[str, str]], bool] | None = None
     _raw: bytes | None = None
 
     @property
@@ -84,6 +88,12 @@ class Call:
         """Refuse with 404 what the caller may not do in a compartment."""
         if not self.principal.may(self.operation, compartment):
             raise not_authorized_or_not_found()
+
+    def allowed(self, operation: str, compartment: str, **target: str) -> bool:
+        """True if the caller may also do another operation in a compartment; `target` names its bucket and object."""
+        if not self.principal.may(operation, compartment):
+            return False
+        return self.grants is None or self.grants(operation, compartment, target)
 
     def body(self) -> AsyncIterator[bytes]:
         """The request's body as it comes in, spoiled if a fault says so.

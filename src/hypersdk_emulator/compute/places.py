@@ -10,6 +10,7 @@ from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.fields import text
+from hypersdk_emulator.identity.access import creator_may
 from hypersdk_emulator.objectstorage.common import check_name
 
 NO_EXPORT_BUCKET = "Invalid bucketName: Specified namespace or bucket to export image does not exist"
@@ -71,9 +72,12 @@ def par_problem(cloud: Cloud, place: Place, right: str) -> str | None:
         return "the pre-authenticated request does not exist"
     if cloud.clock.timestamp() >= row["expires"]:
         return "the pre-authenticated request has expired"
-    access = str(json.loads(row["doc"])["accessType"])
+    doc = json.loads(row["doc"])
+    access = str(doc["accessType"])
     if right not in access:
         return f"the pre-authenticated request gives {access} only"
+    if not creator_may(cloud, doc, right, row["bucket"]):
+        return "its maker has no such right any more"
     fits = row["bucket"] == place.bucket and (access.startswith("Any") or row["object"] == place.object)
     return None if fits else "the pre-authenticated request is for another object"
 
@@ -103,7 +107,8 @@ def _place(call: Call, body: Mapping[str, Any], type_key: str, uri_key: str, rig
 def _may(call: Call, place: Place, right: str) -> bool:
     """True if the bucket exists and the caller may read or write objects in it."""
     row = call.cloud.db.one("SELECT compartment FROM buckets WHERE name = ?", place.bucket)
-    return row is not None and call.principal.may("PutObject" if right == WRITE else "GetObject", row["compartment"])
+    operation = "PutObject" if right == WRITE else "GetObject"
+    return row is not None and call.allowed(operation, row["compartment"], bucket=place.bucket, object=place.object)
 
 
 def _parse_url(url: str, key: str) -> tuple[Place, str]:

@@ -1,4 +1,4 @@
-"""Identity: users and their keys, compartments, regions; the reads that name look-up and the OCI CLI need."""
+"""Users and who signs by their keys; the tenancy and its regions."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
+from hypersdk_emulator.database import Row
+from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
+from hypersdk_emulator.fields import optional_text, text
+from hypersdk_emulator.identity.named import Made, description, global_ocid, new_name, require_tenancy
+from hypersdk_emulator.once import created_once
+from hypersdk_emulator.resources import check_if_match, etag
 from hypersdk_emulator.signatures import Principal, SignatureRefused, public_key
 
 # Region keys of OCI's commercial realm as its SDK lists them (a few are enough for an emulator).
@@ -78,6 +83,18 @@ def principal_of(cloud: Cloud, user_id: str, kind: str) -> Principal | None:
     )
 
 
+def described(principal: Principal) -> dict[str, Any]:
+    """What to keep of a signer, so that `recalled` finds out later what it may do then."""
+    return {"user": principal.user_id, **({"facts": dict(principal.facts)} if principal.facts else {})}
+
+
+def recalled(cloud: Cloud, doc: Mapping[str, Any], kind: str) -> Principal | None:
+    """The principal that `described` has put down, as it is now; None for a user who is gone."""
+    if "facts" in doc:
+        return Principal(kind, doc["user"], facts=doc["facts"])
+    return principal_of(cloud, doc["user"], kind)
+
+
 def find_key(cloud: Cloud, key_id: str) -> tuple[rsa.RSAPublicKey, Principal]:
     """Public key and principal of an API key, `tenancy/user/fingerprint`.
 
@@ -109,7 +126,7 @@ async def list_regions(call: Call) -> web.StreamResponse:
 
 async def list_region_subscriptions(call: Call) -> web.StreamResponse:
     """The one region that this tenancy is subscribed to."""
-    _require_tenancy(call, call.params["tenancy"])
+    require_tenancy(call, call.params["tenancy"])
     region = _region(call.cloud.settings.region)
     row = {"regionKey": region["key"], "regionName": region["name"], "status": "READY", "isHomeRegion": True}
     return call.reply([row])
@@ -117,74 +134,21 @@ async def list_region_subscriptions(call: Call) -> web.StreamResponse:
 
 async def get_tenancy(call: Call) -> web.StreamResponse:
     """The tenancy itself."""
-    _require_tenancy(call, call.params["tenancy"])
+    require_tenancy(call, call.params["tenancy"])
     settings = call.cloud.settings
     home = _region(settings.region)["key"]
     body = {"id": settings.tenancy_id, "name": settings.tenancy_name, "homeRegionKey": home, "description": ""}
     return call.reply({**body, "freeformTags": {}, "definedTags": {}})
 
 
-def _require_tenancy(call: Call, tenancy: str) -> None:
-    if tenancy != call.cloud.settings.tenancy_id:
-        raise not_authorized_or_not_found()
-
-
-def _compartment(row: Any) -> dict[str, Any]:
-    return {
-        "id": row["id"],
-        "compartmentId": row["parent"],
-        "name": row["name"],
-        "description": row["name"],
-        "timeCreated": iso(row["created"]),
-        "lifecycleState": "ACTIVE",
-        "isAccessible": True,
-        "freeformTags": {},
-        "definedTags": {},
-    }
-
-
-def _root(cloud: Cloud) -> dict[str, Any]:
-    settings = cloud.settings
-    return {"id": settings.tenancy_id, "parent": None, "name": settings.tenancy_name, "created": 0.0}
-
-
-async def get_compartment(call: Call) -> web.StreamResponse:
-    """One compartment; the tenancy counts as one."""
-    wanted = call.params["compartment"]
-    row: Any = call.cloud.db.one("SELECT * FROM compartments WHERE id = ?", wanted)
-    if wanted == call.cloud.settings.tenancy_id:
-        row = _root(call.cloud)
-    if row is None:
-        raise not_authorized_or_not_found()
-    call.permit(wanted)
-    return call.reply(_compartment(row), headers={"etag": f"compartment-{row['id'][-8:]}"})
-
-
-async def list_compartments(call: Call) -> web.StreamResponse:
-    """Children of a compartment, or with `compartmentIdInSubtree` everything below the tenancy."""
-    cloud, parent = call.cloud, call.required("compartmentId")
-    subtree = call.query.get("compartmentIdInSubtree", "false").lower() == "true"
-    if not is_compartment(cloud, parent):
-        raise not_authorized_or_not_found()
-    if subtree and parent != cloud.settings.tenancy_id:
-        raise invalid_parameter("compartmentIdInSubtree needs the tenancy's OCID as compartmentId")
-    rows = cloud.db.all("SELECT * FROM compartments WHERE parent = ? OR ? ORDER BY id", parent, subtree)
-    if name := call.query.get("name"):
-        rows = [row for row in rows if row["name"] == name]
-    if call.query.get("lifecycleState", "ACTIVE") != "ACTIVE":
-        rows = []
-    if call.query.get("accessLevel") == "ACCESSIBLE":
-        rows = [row for row in rows if call.principal.may("GetCompartment", row["id"])]
-    found, headers = call.page(rows)
-    return call.reply([_compartment(row) for row in found], headers=headers)
-
-
-def _user(cloud: Cloud, row: Any) -> dict[str, Any]:
+def _user(cloud: Cloud, row: Row) -> dict[str, Any]:
+    doc = json.loads(row["doc"])
     return {
         "id": row["id"],
         "compartmentId": cloud.settings.tenancy_id,
         "name": row["name"],
-        "description": row["name"],
+        "description": doc.get("description", row["name"]),
+        "email": doc.get("email"),
         "timeCreated": iso(row["created"]),
         "lifecycleState": "ACTIVE",
         "isMfaActivated": False,
@@ -193,9 +157,31 @@ def _user(cloud: Cloud, row: Any) -> dict[str, Any]:
     }
 
 
+def _etag(row: Row) -> str:
+    return etag(row["id"], row["name"], row["doc"])
+
+
+def _reply(call: Call, row: Row) -> web.StreamResponse:
+    return call.reply(_user(call.cloud, row), headers={"etag": _etag(row)})
+
+
+def find_user(cloud: Cloud, user_id: str) -> Row:
+    """The row of a user, or OCI's 404."""
+    row = cloud.db.one("SELECT * FROM users WHERE id = ?", user_id)
+    if row is None:
+        raise not_authorized_or_not_found()
+    return row
+
+
+def _changing(call: Call) -> Row:
+    row = find_user(call.cloud, call.params["user"])
+    check_if_match(call.header("if-match"), _etag(row))
+    return row
+
+
 async def list_users(call: Call) -> web.StreamResponse:
-    """The tenancy's users."""
-    _require_tenancy(call, call.required("compartmentId"))
+    """ListUsers."""
+    require_tenancy(call, call.required("compartmentId"))
     rows = call.cloud.db.all("SELECT * FROM users ORDER BY id")
     if name := call.query.get("name"):
         rows = [row for row in rows if row["name"] == name]
@@ -204,8 +190,43 @@ async def list_users(call: Call) -> web.StreamResponse:
 
 
 async def get_user(call: Call) -> web.StreamResponse:
-    """One user."""
-    row = call.cloud.db.one("SELECT * FROM users WHERE id = ?", call.params["user"])
-    if row is None:
-        raise ServiceError(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found.")
-    return call.reply(_user(call.cloud, row), headers={"etag": f"user-{row['id'][-8:]}"})
+    """GetUser."""
+    return _reply(call, find_user(call.cloud, call.params["user"]))
+
+
+async def create_user(call: Call) -> web.StreamResponse:
+    """CreateUser."""
+    body, cloud = await call.json(), call.cloud
+    require_tenancy(call, text(body, "compartmentId"))
+    name, doc = new_name(body), {"description": description(body), "email": optional_text(body, "email")}
+
+    def make() -> Made:
+        if cloud.db.one("SELECT 1 FROM users WHERE name = ? COLLATE NOCASE", name):
+            raise ServiceError(409, "UserAlreadyExists", f"User with the name {name} already exists in the tenancy")
+        identifier = global_ocid(cloud, "user")
+        add_user(cloud, identifier, name, doc)
+        return Made(identifier)
+
+    made = await created_once(call, make, lambda identifier: Made(find_user(cloud, identifier)["id"]))
+    return _reply(call, find_user(cloud, made.id))
+
+
+async def update_user(call: Call) -> web.StreamResponse:
+    """UpdateUser: description and mail address."""
+    body, row = await call.json(), _changing(call)
+    doc = json.loads(row["doc"])
+    doc["description"] = description(body, doc.get("description", row["name"]))
+    doc["email"] = optional_text(body, "email") or doc.get("email")
+    call.cloud.db.execute("UPDATE users SET doc = ? WHERE id = ?", json.dumps(doc), row["id"])
+    return _reply(call, find_user(call.cloud, row["id"]))
+
+
+async def delete_user(call: Call) -> web.StreamResponse:
+    """DeleteUser: keys and sessions sign nothing from now on."""
+    row = _changing(call)
+    if call.cloud.db.one("SELECT 1 FROM memberships WHERE user = ?", row["id"]):
+        raise ServiceError(409, "Conflict", "The user is in groups; remove them from these first")
+    with call.cloud.db.transaction():
+        call.cloud.db.execute("DELETE FROM users WHERE id = ?", row["id"])
+        call.cloud.db.execute("DELETE FROM api_keys WHERE user = ?", row["id"])
+    return call.reply(status=204)

@@ -29,7 +29,7 @@ def authorize(call: Call) -> Principal:
     if row is None or call.cloud.clock.timestamp() >= row["expires"]:
         raise not_authorized_or_not_found()
     doc, wanted = json.loads(row["doc"]), call.params.get("object")
-    creator = users.principal_of(call.cloud, doc["user"], "par")
+    creator = users.recalled(call.cloud, doc, "par")
     if creator is None or row["bucket"] != call.params["bucket"]:
         raise not_authorized_or_not_found()
     access = doc["accessType"]
@@ -79,8 +79,8 @@ async def create(call: Call) -> web.StreamResponse:
         raise invalid_parameter("timeExpires lies in the past")
     random = call.cloud.random
     token, identifier = random.urlsafe("par token", 48), random.urlsafe("par", 33)
-    user = call.principal.user_id
-    doc = {"name": required_text(body, "name"), "accessType": access, "bucketListingAction": listing, "user": user}
+    doc = {"name": required_text(body, "name"), "accessType": access, "bucketListingAction": listing}
+    doc |= users.described(call.principal)
     row = (f"{identifier}:{name or ''}", token, bucket.name, name, expires, now, json.dumps(doc))
     call.cloud.db.execute("INSERT INTO pars VALUES (?, ?, ?, ?, ?, ?, ?)", *row)
     uri = f"/p/{token}/n/{call.cloud.settings.namespace}/b/{bucket.name}/o/"

@@ -14,7 +14,9 @@ from typing import Any
 from hypersdk_emulator.assumptions import AssumptionError, Assumptions
 from hypersdk_emulator.compute.limits import CORE_LIMITS, IMAGE_LIMIT
 from hypersdk_emulator.compute.state import InstanceState
+from hypersdk_emulator.seeds import rights
 from hypersdk_emulator.seeds.node import Node, SeedError, is_number
+from hypersdk_emulator.seeds.rights import Rights
 
 DISK_FORMATS = {"raw": "raw", "qcow2": "qcow2"}
 STORAGE_TIERS = ("Standard", "Archive")
@@ -167,6 +169,7 @@ class Seed:
     clock: float | None
     limits: Mapping[str, int]
     assume: Mapping[str, Any]
+    rights: Rights
 
 
 class Reader:
@@ -201,6 +204,7 @@ class Reader:
             clock=node.maybe_time("clock"),
             limits=_limits(node.child("limits")) if "limits" in value else {},
             assume=node.mapping("assume"),
+            rights=rights.read(node, value),
         )
         node.done()
         try:

@@ -14,8 +14,8 @@ from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.identity import users
 from hypersdk_emulator.network import vnics
 from hypersdk_emulator.objectstorage import buckets, storage
+from hypersdk_emulator.seeds import granting, volumes
 from hypersdk_emulator.seeds import seed as seeds
-from hypersdk_emulator.seeds import volumes
 from hypersdk_emulator.seeds.node import SeedError
 from hypersdk_emulator.seeds.seed import Reader, Seed
 from hypersdk_emulator.timeline import Timeline
@@ -33,6 +33,7 @@ async def apply(cloud: Cloud, seed: Seed) -> None:
     _clock(cloud, seed)
     _settings(cloud, seed)
     _principals(cloud, seed)
+    granting.apply(cloud, seed.rights)
     _buckets(cloud, seed)
     for number, each in enumerate(seed.objects):
         await _object(cloud, each, f"objects[{number}]")
