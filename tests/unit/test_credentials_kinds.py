@@ -523,6 +523,14 @@ def test_the_service_account_may_stand_in_the_environment(pod: Pod) -> None:
     assert pod.server.asked[0].headers["authorization"] == "Bearer another"
 
 
+def test_a_service_account_that_is_none_is_not_repeated(pod: Pod) -> None:
+    """A text that would break a header is refused before an HTTP library can quote it."""
+    pod.environment["OCI_KUBERNETES_SERVICE_ACCOUNT_TOKEN_STRING"] = "se\ncret"
+    with pytest.raises(errors.AuthError, match="TOKEN_STRING: this is no service account's token") as told:
+        pod.credentials().obtain()
+    assert "cret" not in str(told.value)
+
+
 def test_only_the_clusters_own_authority_is_trusted(pod: Pod) -> None:
     """Neither certifi's authorities nor the connection's bundle stand in for the cluster's."""
     import certifi
@@ -676,7 +684,7 @@ def test_a_token_is_renewed_a_minute_early_or_at_half_of_a_short_life(life: floa
     assert renew_before_end(life) == after
 
 
-@pytest.mark.parametrize("text", ["", "a", "a.b", "a.!!.c", "a." + base64.b64encode(b"[1]").decode() + ".c"])
+@pytest.mark.parametrize("text", ["", "a", "a.b", "a.!!.c", "a.WzFd.c", "e30.e3\n0.c", "e30.e30.c\n"])
 def test_what_is_no_token(text: str) -> None:
     """Anything but three parts with JSON in the middle is no token."""
     with pytest.raises(ValueError, match="not a token"):

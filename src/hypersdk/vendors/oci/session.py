@@ -32,12 +32,7 @@ from hypersdk.vendors.oci.credentials import (
     OciSettings,
     demand,
 )
-from hypersdk.vendors.oci.kinds.api_key import ApiKey
 from hypersdk.vendors.oci.kinds.grant import Credentials, Grant, Who
-from hypersdk.vendors.oci.kinds.instance_principal import InstancePrincipal
-from hypersdk.vendors.oci.kinds.oke import OkeWorkloadIdentity
-from hypersdk.vendors.oci.kinds.resource_principal import resource_principal
-from hypersdk.vendors.oci.kinds.session_token import SessionToken
 from hypersdk.vendors.oci.refusals import explain_skew
 from hypersdk.vendors.oci.renewal import Renewal
 
@@ -266,14 +261,26 @@ def credentials_of(settings: OciSettings, now: Callable[[], datetime] = _utc_now
     Raises:
         ConfigError: the place that we run at gives no credentials of this kind.
     """
-    kinds: Mapping[str | None, Callable[[], Credentials]] = {
-        API_KEY: lambda: ApiKey(settings),
-        SECURITY_TOKEN: lambda: SessionToken(settings, now),
-        INSTANCE_PRINCIPAL: lambda: InstancePrincipal(settings, now),
-        RESOURCE_PRINCIPAL: lambda: resource_principal(settings, now),
-        OKE_WORKLOAD_IDENTITY: lambda: OkeWorkloadIdentity(settings, now),
-    }
-    return kinds[settings.auth]()
+    # Imported here, because each kind brings what only it needs, and commands are to start fast.
+    if settings.auth == SECURITY_TOKEN:
+        from hypersdk.vendors.oci.kinds.session_token import SessionToken
+
+        return SessionToken(settings, now)
+    if settings.auth == INSTANCE_PRINCIPAL:
+        from hypersdk.vendors.oci.kinds.instance_principal import InstancePrincipal
+
+        return InstancePrincipal(settings, now)
+    if settings.auth == RESOURCE_PRINCIPAL:
+        from hypersdk.vendors.oci.kinds.resource_principal import resource_principal
+
+        return resource_principal(settings, now)
+    if settings.auth == OKE_WORKLOAD_IDENTITY:
+        from hypersdk.vendors.oci.kinds.oke import OkeWorkloadIdentity
+
+        return OkeWorkloadIdentity(settings, now)
+    from hypersdk.vendors.oci.kinds.api_key import ApiKey
+
+    return ApiKey(settings)
 
 
 def _sign(signer: Any, method: str, url: str) -> dict[str, str]:

@@ -6,8 +6,11 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_TOKEN = re.compile(r"[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+){2}")
 
 Claims = Mapping[str, Any]
 """What a token says of itself."""
@@ -19,10 +22,13 @@ def read_claims(token: str) -> Claims:
     Raises:
         ValueError: not a token.
     """
+    if not _TOKEN.fullmatch(token):
+        # A blank or a line end in it would break a header later, and the HTTP library's error would quote that header.
+        raise ValueError("not a token")
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError, binascii.Error, RecursionError) as error:
+    except (ValueError, binascii.Error, RecursionError) as error:
         raise ValueError("not a token") from error
     if not isinstance(claims, dict):
         raise ValueError("not a token")  # noqa: TRY004 - a wrong value in a text, not a wrong Python type

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ REGION = "OCI_RESOURCE_PRINCIPAL_REGION"
 
 _LETTERS_BEFORE = 3
 _NOT_ENHANCED = 403
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 class OkeWorkloadIdentity:
@@ -94,12 +96,17 @@ class OkeWorkloadIdentity:
         return f"https://{f'[{host}]' if ':' in host else host}:{PORT}{PATH}"
 
     def _account(self) -> str:
-        if (given := self._variable(TOKEN_TEXT)) is not None:
-            return given
-        named = self._variable(TOKEN_PATH)
+        named, given = self._variable(TOKEN_PATH), self._variable(TOKEN_TEXT)
         where = f"environment {TOKEN_PATH}" if named else "oke_workload_identity"
-        data = read_file(named or f"{FOLDER}/token", where, "the service account's token")
-        return data.decode("ascii", "replace").strip()
+        if given is None:
+            data = read_file(named or f"{FOLDER}/token", where, "the service account's token")
+            given = data.decode("ascii", "replace").strip()
+        else:
+            where = f"environment {TOKEN_TEXT}"
+        if not _VISIBLE.fullmatch(given):
+            # The HTTP library's error would quote it.
+            raise errors.AuthError(f"{where}: this is no service account's token")
+        return given
 
     def _trust(self) -> str | None:
         """The cluster's own authority; a federation endpoint that somebody named may have another one."""
