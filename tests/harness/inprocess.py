@@ -16,7 +16,9 @@ from yarl import URL
 from hypersdk_emulator.app import OPERATIONS
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.cloud import Cloud, Options
+from hypersdk_emulator.compute.records import unfinished_jobs
 from hypersdk_emulator.errors import ServiceError
+from hypersdk_emulator.facts import facts_of
 from hypersdk_emulator.objectstorage import storage
 from hypersdk_emulator.routes import ROUTES
 from hypersdk_emulator.routing import Router
@@ -25,6 +27,7 @@ from hypersdk_emulator.seeds.seed import Reader
 from hypersdk_emulator.signatures import Principal
 
 START = 1_800_000_000.0
+STEP_SECONDS = 0.002  # real time for qemu-img and its like
 ROUTER = Router(ROUTES)
 _PROTOCOL = Mock(_reading_paused=False, peername=None, ssl_context=None)
 
@@ -57,9 +60,14 @@ class InProcess:
         return self.cloud.clock.timestamp()
 
     def advance(self, seconds: float) -> None:
-        """Move the virtual clock, and let work that waited for it go as far as it can."""
+        """Move the virtual clock, and wait for the end of all compute work that is due."""
         self.cloud.clock.advance(seconds)
-        self.run(asyncio.sleep(0))
+        while any(job.work.due <= self.now for job in unfinished_jobs(self.cloud.db)):
+            self.run(asyncio.sleep(STEP_SECONDS))
+
+    def fault(self, operation: str, effect: str) -> None:
+        """Declare a fault that shows in the work of a call, such as `work-request-fails`; others need a real server."""
+        self.cloud.faults.declare({"operation": operation, "effect": effect})
 
     def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Reply:
         """One request by the seed's user; bytes go as they are, anything else as JSON."""
@@ -80,6 +88,7 @@ class InProcess:
         try:
             route, params = ROUTER.find(method, path.partition("?")[0], request.headers)
             call = Call(request, self.cloud, route, params, Principal("api_key", USER), "request")
+            call.fault = self.cloud.faults.take(await facts_of(call)) if self.cloud.faults.waiting else None
             response = await route.handler(call)
         except ServiceError as error:
             text = json.dumps({"code": error.code, "message": error.message})
@@ -100,10 +109,6 @@ class InProcess:
             with self.cloud.bodies.open(row["file"]) as file:
                 pieces.append(file.read())
         return b"".join(pieces)
-
-    def settle(self) -> None:
-        """Wait for all work that does not wait for the virtual clock."""
-        self.run(asyncio.gather(*self.cloud._tasks))
 
     def restarted(self) -> Self:
         """The same cloud after an end and a new start at the same virtual time."""

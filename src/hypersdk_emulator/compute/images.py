@@ -26,6 +26,7 @@ from hypersdk_emulator.compute.state import (
     MAX_IMAGE_GB,
     ImageState,
     Work,
+    may_change,
     may_delete,
     may_export,
     may_move,
@@ -100,11 +101,12 @@ async def update_image(call: Call) -> web.StreamResponse:
     name = optional_text(body, "displayName")
     changes: dict[str, Any] = {"freeformTags": tags(body), "definedTags": defined_tags(body)}
     changes |= {key: optional_text(body, key) for key in ("operatingSystem", "operatingSystemVersion")}
-    cloud = call.cloud
+    cloud, now = call.cloud, call.cloud.clock.timestamp()
     with cloud.db.transaction():
         image = own_image(call)
+        may_change(image.state(now))
         _check_name(call, body)
-        check_if_match(call.header("if-match"), image.etag(cloud.clock.timestamp()))
+        check_if_match(call.header("if-match"), image.etag(now))
         doc = {**image.doc, **{key: value for key, value in changes.items() if value is not None}}
         image = image.changed(name=name or image.name, doc=doc)
         image.save(cloud.db)

@@ -179,6 +179,16 @@ def may_export(image_id: str, state: str) -> None:
         raise ServiceError(409, "IncorrectState", f"The image {image_id} is {state}; an export needs AVAILABLE")
 
 
+def may_change(state: str) -> None:
+    """Refuse to change an image that is deleted.
+
+    Raises:
+        ServiceError: 404.
+    """
+    if state == ImageState.DELETED:
+        raise not_authorized_or_not_found()
+
+
 def may_delete(image_id: str, state: str) -> None:
     """Refuse the deletion of an image that is being written or read; PROVISIONING is accepted (2018 recording).
 
