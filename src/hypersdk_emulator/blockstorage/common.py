@@ -6,10 +6,10 @@ from typing import Any
 from aiohttp import web
 
 from hypersdk_emulator.blockstorage.records import Wanted, must_exist
-from hypersdk_emulator.blockstorage.state import MAX_VOLUME_GB, MAX_VPUS
+from hypersdk_emulator.blockstorage.state import GONE, MAX_VOLUME_GB, MAX_VPUS
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
-from hypersdk_emulator.errors import missing_parameter
+from hypersdk_emulator.errors import missing_parameter, not_authorized_or_not_found
 from hypersdk_emulator.fields import defined_tags, optional_text, optional_whole, tags, text
 from hypersdk_emulator.identity.domains import check_availability_domain
 from hypersdk_emulator.listing import arranged, page
@@ -17,13 +17,23 @@ from hypersdk_emulator.resources import Resource, check_if_match, find_resource,
 
 Json = Callable[[Call, Resource], dict[str, Any]]
 MB_PER_GB = 1024
+SECONDS_PER_HOUR = 3600
 
 
 def permitted(call: Call, kind: str, resource_id: str) -> Resource:
     """The resource of an id, deleted or not, or OCI's 404."""
     found = find_resource(call.cloud.db, kind, resource_id)
     call.permit(found.compartment)
+    if forgotten(call, found):
+        raise not_authorized_or_not_found()
     return found
+
+
+def forgotten(call: Call, resource: Resource) -> bool:
+    """True for what was deleted so long ago that nobody sees it any more; as long as a terminated instance is seen."""
+    deleted = resource.timeline.final in GONE
+    seen = call.cloud.assumptions.terminated_hours * SECONDS_PER_HOUR
+    return deleted and call.cloud.clock.timestamp() >= resource.timeline.settled + seen
 
 
 def usable(call: Call, kind: str, resource_id: str) -> Resource:
@@ -73,7 +83,8 @@ def listed(call: Call, kind: str, json: Json, keep: Callable[[Resource], bool] =
     def wanted(resource: Resource) -> bool:
         domain = resource.doc.get("availabilityDomain")
         return (
-            query.get("availabilityDomain", domain) == domain
+            not forgotten(call, resource)
+            and query.get("availabilityDomain", domain) == domain
             and query.get("displayName", resource.name) == resource.name
             and query.get("lifecycleState", resource.state(now)) == resource.state(now)
             and keep(resource)

@@ -10,6 +10,7 @@ from hypersdk_emulator.blockstorage.records import DATA_ATTACHMENT, find_volume,
 from hypersdk_emulator.blockstorage.state import BYTES_PER_GB, AttachmentState, conflict
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
+from hypersdk_emulator.qemu import DiskError
 from hypersdk_emulator.resources import Resource, find_resource
 
 MAX_READ = 16 << 20
@@ -25,10 +26,8 @@ async def write(call: Call) -> web.StreamResponse:
         raise invalid_parameter("A volume of changed blocks is only read")
     if offset + len(data) > volume.doc["sizeInGBs"] * BYTES_PER_GB:
         raise invalid_parameter(f"offset {offset}: {len(data)} bytes end behind the volume")
-    store = layers(call.cloud)
-    await make_readable(store, store.top(volume.id).id)
-    _volume(call)
-    store.write(volume.id, offset, data)
+    await _ready(call, volume)
+    layers(call.cloud).write(volume.id, offset, data)
     return call.reply({})
 
 
@@ -40,9 +39,8 @@ async def read(call: Call) -> web.StreamResponse:
     size = volume.doc["sizeInGBs"] * BYTES_PER_GB
     if length > MAX_READ or offset + length > size:
         raise invalid_parameter(f"length must be at most {MAX_READ}, and the range end in the volume's {size} bytes")
+    await _ready(call, volume)
     store = layers(call.cloud)
-    await make_readable(store, store.top(volume.id).id)
-    _volume(call)
     body = store.read(store.top(volume.id).id, offset, length)
     return web.Response(body=body, content_type="application/octet-stream")
 
@@ -58,6 +56,23 @@ async def changes(call: Call) -> web.StreamResponse:
     size = volume.doc["sourceDetails"]["changeBlockSizeInBytes"]
     extents = [{"offset": a * BLOCK, "length": (b - a) * BLOCK} for a, b in changed.rounded(size // BLOCK)]
     return call.reply({"changeBlockSizeInBytes": size, "extents": extents})
+
+
+async def _ready(call: Call, volume: Resource) -> None:
+    """Wait until every layer of the volume can be read.
+
+    Raises:
+        ServiceError: 404 it was deleted meanwhile, 400 its seed's file is no such disk.
+    """
+    store = layers(call.cloud)
+    top = store.top(volume.id).id
+    if store.qcow2s(top):
+        try:
+            with store.reading(top):
+                await make_readable(store, top)
+        except DiskError as error:
+            raise invalid_parameter(f"The disk below {volume.id} cannot be read: {error}") from None
+    _volume(call)
 
 
 def _volume(call: Call) -> Resource:
