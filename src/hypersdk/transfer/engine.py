@@ -1,8 +1,9 @@
 """Ranged reads of one object: into a partial file, or only to prove what is there.
 
 Rules of this file: every range is pinned by the object's etag, a changed object ends the transfer; bytes go from the
-wire into a reused buffer of 1 MiB, its CRC32C is taken while it is warm, then it is written; a part counts when its
-last byte was written and its CRC is in the journal; memory is bounded by the parts in flight. No file is named here.
+wire into a reused buffer of 1 MiB, its CRC32C is taken while it is warm, then a thread writes it while the loop goes on
+receiving; a part counts when its last byte was written and its CRC is in the journal; memory is bounded by the parts in
+flight and the writes that wait. No file is named here. Measured: docs/decisions/0006-engine.md.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from hypersdk.model import ByteRange, Checksum, ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import LocalRange, Store
+from hypersdk.transfer.buffers import BUFFER, Buffer, BufferPool
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
 from hypersdk.transfer.journal import Identity
-from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
+from hypersdk.transfer.options import DEFAULTS, TransferOptions
 from hypersdk.transfer.partial import Partial, SealedPartial
 from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.ranges import gaps, split
+from hypersdk.transfer.writer import Piece, Writer
 from hypersdk.waiting import Waiter
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Reply
 
-BUFFER = MIB
+SPARE = 8
+"""Buffers beyond one per request in flight: so much may wait to be written."""
 
 Advanced = Callable[[int, int], None]
 """(bytes done, bytes in all); never goes back."""
@@ -164,7 +168,7 @@ class _Place(Protocol):
         """Get ready for a range; says whether its zero blocks may be skipped."""
 
     def write(self, offset: int, view: memoryview, *, skip_zeros: bool) -> int:
-        """Take bytes; says how many were really written."""
+        """Take bytes; says how many were really written. Called by the writer's threads."""
 
     def record(self, done: ByteRange, crc: int) -> None:
         """Note a whole range."""
@@ -207,48 +211,81 @@ class _Fetch:
         self.info = info
         self.place = place
         self.progress = progress
-        self.buffers: list[bytearray] = []
         self.done = sum(each.length for each in known)
         self._missing = list(gaps(info.size, known))
 
     def run(self, wire: Wire, retrier: Retrier, options: TransferOptions) -> None:
         """Fetch all that is missing."""
+        self._pool = BufferPool(options.parallel + SPARE)
+        self._waiter = retrier.waiter
+        self._writer = Writer(self.place.write, self._pool, _start)
         loop = PartLoop(wire, retrier, f"read {self.info.ref}", options.parallel)
         wanted = (part for gap in self._missing for part in split(gap, options.part_size))
         try:
-            loop.run((_RangePart(self, each) for each in wanted), lambda: self.progress.turn(self.done + loop.moving))
+            loop.run((_RangePart(self, each) for each in wanted), lambda: self._turn(loop.moving))
+            while self._writer.pending:
+                self._waiter.tick()
+                self._turn(0, TURN)
         except errors.PreconditionFailed as error:
             raise errors.ObjectChanged(
                 f"{self.info.ref} was replaced while it was read",
                 resource=str(self.info.ref),
                 request_id=error.request_id,
             ) from error
+        finally:
+            self._writer.close()
+            self._note()  # whatever ended it, whole ranges are kept
         self.progress.turn(self.done)
 
-    def record(self, done: ByteRange, crc: int) -> None:
-        """Note a whole range."""
-        self.place.record(done, crc)
-        self.done += done.length
+    def buffer(self) -> Buffer:
+        """Free memory; a disk that is slower than the network is waited for here."""
+        while (buffer := self._pool.take(TURN)) is None:
+            self._writer.check()
+            self._waiter.tick()
+        return buffer
+
+    def hand_over(self, piece: Piece) -> None:
+        """Have a piece written."""
+        self._writer.put(piece)
+
+    def _turn(self, moving: int, timeout: float | None = None) -> None:
+        self._note(timeout)
+        self._writer.check()
+        self.progress.turn(self.done + moving)
+
+    def _note(self, timeout: float | None = None) -> None:
+        for piece, written in self._writer.done(timeout):
+            self.progress.count(disk=written)
+            assert isinstance(piece.owner, _RangePart)
+            if piece.owner.stands(piece.length):
+                self.place.record(piece.owner.wanted, piece.owner.crc)
+                self.done += piece.owner.wanted.length
 
 
 class _RangePart:
-    """One range on its way into its place."""
+    """One range on its way into its place. A try goes on where the one before it stopped."""
 
     def __init__(self, fetch: _Fetch, wanted: ByteRange) -> None:
+        self.wanted = wanted
+        self.crc = 0
         self._fetch = fetch
-        self._wanted = wanted
-        self._buffer: bytearray | None = None
-        self._start(skip_zeros=False)
+        self._buffer: Buffer | None = None
+        self._filled = 0
+        self._handed = 0
+        self._standing = 0
+        self._skip_zeros = False
 
     @property
     def moved(self) -> int:
-        """Bytes of the present try so far."""
-        return self._written + self._filled
+        """Bytes so far."""
+        return self._handed + self._filled
 
     def begin(self, wire: Wire, token: int) -> bool:
-        """Ask for the range; a local one is copied at once."""
-        self._start(skip_zeros=self._fetch.place.prepare(self._wanted))
-        request = self._fetch.store.range_request(self._fetch.info, self._wanted)
+        """Ask for what is missing of the range; a local one is copied at once."""
+        left = ByteRange(self.wanted.start + self._handed, self.wanted.stop)
+        self._skip_zeros = self._fetch.place.prepare(left)
+        missing = ByteRange(left.start + self._filled, left.stop)
+        request = self._fetch.store.range_request(self._fetch.info, missing)
         if isinstance(request, LocalRange):
             self._copy(request)
             return False
@@ -256,57 +293,56 @@ class _RangePart:
         return True
 
     def finish(self, _reply: Reply | None) -> None:
-        """Write the rest and note the range."""
+        """Hand over the rest."""
         self._flush()
-        if self._buffer is not None:
-            self._fetch.buffers.append(self._buffer)
-            self._buffer = None
-        self._fetch.record(self._wanted, self._crc)
 
-    def _start(self, *, skip_zeros: bool) -> None:
-        self._skip_zeros = skip_zeros
-        self._crc = 0
-        self._filled = 0
-        self._written = 0
-
-    def _room(self) -> bytearray:
-        if self._buffer is None:
-            self._buffer = self._fetch.buffers.pop() if self._fetch.buffers else bytearray(BUFFER)
-        return self._buffer
+    def stands(self, length: int) -> bool:
+        """Count bytes that were written; says whether the range is whole."""
+        self._standing += length
+        return self._standing == self.wanted.length
 
     def _take(self, data: memoryview) -> None:
         self._fetch.progress.count(wire=len(data))
-        buffer = self._room()
         while data:
+            if self._buffer is None:
+                self._buffer = self._fetch.buffer()
             count = min(len(data), BUFFER - self._filled)
-            buffer[self._filled : self._filled + count] = data[:count]
+            self._buffer.view[self._filled : self._filled + count] = data[:count]
             self._filled += count
             data = data[count:]
             if self._filled == BUFFER:
                 self._flush()
 
     def _flush(self) -> None:
-        if self._filled:
-            with memoryview(self._room()) as whole, whole[: self._filled] as view:
-                self._crc = crc32c(view, self._crc)
-                offset = self._wanted.start + self._written
-                self._fetch.progress.count(disk=self._fetch.place.write(offset, view, skip_zeros=self._skip_zeros))
-            self._written += self._filled
-            self._filled = 0
+        if self._buffer is None:
+            return
+        with self._buffer.view[: self._filled] as view:
+            self.crc = crc32c(view, self.crc)
+        offset = self.wanted.start + self._handed
+        piece = Piece(self, self._buffer, self._filled, offset, self._skip_zeros)
+        self._handed += self._filled
+        self._buffer, self._filled = None, 0
+        self._fetch.hand_over(piece)
 
     def _copy(self, local: LocalRange) -> None:
         with file_errors(local.path):
             file = os.open(local.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 for piece in split(local.range, BUFFER):
-                    with memoryview(self._room()) as whole, whole[: piece.length] as view:
+                    self._buffer = self._fetch.buffer()
+                    with self._buffer.view[: piece.length] as view:
                         self._filled = os.preadv(file, [view], piece.start)
                     if self._filled != piece.length:
                         raise errors.ObjectChanged(f"{local.path} became shorter", resource=local.path)
                     self._flush()
             finally:
                 os.close(file)
-        self.finish(None)
+
+
+def _start(function: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=function, name="write", daemon=True)
+    thread.start()
+    return thread
 
 
 def _beside(function: Callable[[], None], waiter: Waiter) -> None:

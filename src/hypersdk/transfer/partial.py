@@ -6,6 +6,8 @@ Rules of this file:
 - Without a journal that names exactly this object, what is in the partial file counts for nothing.
 - Zero blocks are not written where the file has a hole already; anywhere else they are.
 - A file that has two names is a published one: it is never written to.
+- Whole blocks are written past the page cache where the file system allows (O_DIRECT): copying into the cache costs
+  more than receiving, and dirty pages that pile up stall everything. The rest goes through it; they share no block.
 - No room left is `DiskFull`, and what is finished stays.
 """
 
@@ -29,6 +31,9 @@ from hypersdk.transfer.ranges import split
 
 ZERO_BLOCK = 64 * 1024
 READ_BACK = 1024 * 1024
+
+DIRECT_BLOCK = 4096
+"""Alignment of direct writes in bytes: no common disk or file system asks for more (open(2), O_DIRECT)."""
 
 _ZEROS = bytes(ZERO_BLOCK)
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
@@ -141,6 +146,7 @@ class Partial:
             journal = os.open(journal_name(self._name), _OPEN | os.O_APPEND, 0o666, dir_fd=self._handle)
             stack.callback(os.close, journal)
             self._journal = Journal(journal)
+            self._direct = self._open_direct(stack)
             self._stack = stack.pop_all()
 
     def resume(self, identity: Identity, tick: Callable[[int], None] | None = None) -> None:
@@ -200,11 +206,27 @@ class Partial:
         written = 0
         with local.file_errors(self.path):
             for start, stop in data_runs(view) if skip_zeros else [(0, len(view))]:
-                done = start
-                while done < stop:
-                    done += os.pwrite(self._file, view[done:stop], offset + done)
+                self._put(offset + start, view[start:stop])
                 written += stop - start
         return written
+
+    def _put(self, offset: int, view: memoryview) -> None:
+        done = 0
+        if self._direct is not None and offset % DIRECT_BLOCK == 0:
+            done = self._put_directly(self._direct, offset, view[: len(view) // DIRECT_BLOCK * DIRECT_BLOCK])
+        while done < len(view):
+            done += os.pwrite(self._file, view[done:], offset + done)
+
+    def _put_directly(self, file: int, offset: int, view: memoryview) -> int:
+        done = 0
+        try:
+            while done < len(view):
+                done += os.pwrite(file, view[done:], offset + done)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._direct = None  # opened, yet refused: by this file system, or for memory that is not aligned
+        return done
 
     def record(self, done: ByteRange, crc: int) -> None:
         """Note a range whose bytes are all written."""
@@ -256,6 +278,17 @@ class Partial:
                 # 0: another process published it before we had the lock. 2: one died while publishing it.
                 if facts.st_nlink > 1:
                     os.unlink(name, dir_fd=self._handle)
+
+    def _open_direct(self, stack: ExitStack) -> int | None:
+        if not (flag := getattr(os, "O_DIRECT", 0)):  # an operating system without it
+            return None
+        try:
+            name = partial_name(self._name)
+            file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flag, dir_fd=self._handle)
+        except OSError:
+            return None  # a file system without it
+        stack.callback(os.close, file)
+        return file if os.path.sameopenfile(file, self._file) else None
 
     def _lock(self, file: int, opened: ExitStack) -> None:
         import fcntl  # Unix only; commands that download nothing do without

@@ -30,7 +30,7 @@ class Part(Protocol):
     """One range or part on its way."""
 
     def begin(self, wire: Wire, token: int) -> bool:
-        """Begin a try from the start.
+        """Begin a try; it may go on where the one before it stopped.
 
         Returns:
             True = one request was submitted under this token; False = the part moved without the wire and is done.
@@ -41,7 +41,7 @@ class Part(Protocol):
 
     @property
     def moved(self) -> int:
-        """Bytes of the present try so far."""
+        """Bytes so far of what it may keep."""
 
 
 @dataclass(slots=True)
