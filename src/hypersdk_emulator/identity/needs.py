@@ -11,6 +11,11 @@ from hypersdk_emulator.identity.policies import Need, read_needs
 _WORK = "INSTANCE_IMAGE_CREATE|INSTANCE_CREATE@path INSTANCE_CREATE_IMAGE|INSTANCE_CREATE@path"
 _WRITE = "OBJECT_CREATE@bucket OBJECT_OVERWRITE@bucket"
 
+_REPLICATE = (
+    "OBJECT_READ@bucket OBJECT_CREATE@bucket OBJECT_OVERWRITE@bucket OBJECT_INSPECT@bucket OBJECT_DELETE@bucket "
+    "BUCKET_READ@bucket BUCKET_UPDATE@bucket"
+)
+
 _OBJECT_STORAGE = {
     "GetNamespace": "OBJECTSTORAGE_NAMESPACE_READ@compartmentId",
     "UpdateNamespaceMetadata": "OBJECTSTORAGE_NAMESPACE_UPDATE@tenancy",
@@ -54,6 +59,12 @@ _OBJECT_STORAGE = {
     "DeleteRetentionRule": "BUCKET_UPDATE@bucket RETENTION_RULE_MANAGE@bucket",
     "ListRetentionRules": "BUCKET_READ@bucket",
     "GetRetentionRule": "BUCKET_READ@bucket",
+    "CreateReplicationPolicy": f"{_REPLICATE} OBJECT_RESTORE@bucket",
+    "DeleteReplicationPolicy": f"{_REPLICATE} OBJECT_RESTORE@bucket",
+    "MakeBucketWritable": _REPLICATE,
+    "GetReplicationPolicy": "BUCKET_READ@bucket",
+    "ListReplicationPolicies": "BUCKET_READ@bucket",
+    "ListReplicationSources": "BUCKET_READ@bucket",
     "ListStorageWorkRequests": "OBJECT_INSPECT@compartmentId",
     "GetStorageWorkRequest": "OBJECT_READ@path",
     "ListStorageWorkRequestErrors": "OBJECT_READ@path",
