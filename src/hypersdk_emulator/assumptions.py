@@ -25,6 +25,8 @@ class Assumptions:
         checksum_in_export: the exporter's object has a CRC32C of its bytes (nobody saw one).
         delete_before_hydrated: a clone of a volume may be deleted before its bytes are copied (nobody knows).
         clones_inherit_tags: a clone has the free-form tags of its source, as backups have (nobody knows).
+        retention_403: what a retention rule protects is refused with 403 instead of 409 (nobody published the status).
+        restore_conflicts: a second RestoreObjects is refused with 409 (Object Storage's list of codes) instead of 200.
         s3_delete_crc32: S3's DeleteObjects takes a CRC32 for the checksum that it needs (refused: activepieces 14110).
         forbidden_403: who has some right in a compartment gets 403 NotAuthorized for what is refused there, not 404
             (the error list names that code; where it comes nobody tells).
@@ -44,6 +46,8 @@ class Assumptions:
     checksum_in_export: bool = False
     delete_before_hydrated: bool = False
     clones_inherit_tags: bool = True
+    retention_403: bool = False
+    restore_conflicts: bool = False
     s3_delete_crc32: bool = False
     forbidden_403: bool = False
     service_policies: bool = False

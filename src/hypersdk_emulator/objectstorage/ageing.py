@@ -5,7 +5,7 @@ gives what a year of days would have given. A bucket is looked through once a vi
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
@@ -92,7 +92,7 @@ def _act(cloud: Cloud, bucket: Bucket, pending: _Pending, trash: list[str]) -> N
         return
     found = storage.object_of(row)
     if action in _TIERS:
-        storage.change_row(cloud, found, tier=_TIERS[action], restored={})
+        storage.redescribe(cloud, found, replace(found.content, tier=_TIERS[action]), {})
     elif pending.subject.target == "objects":
         storage.delete(cloud, bucket, found, trash, when=pending.event.due)
     else:

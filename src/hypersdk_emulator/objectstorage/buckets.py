@@ -27,11 +27,20 @@ _DEFAULTS: Mapping[str, Any] = {
     "storageTier": "Standard",
     "objectEventsEnabled": False,
     "kmsKeyId": None,
+    "isBucketKeyEnabled": False,
     "versioning": "Disabled",
     "autoTiering": "Disabled",
     "createdBy": "",
 }
-_CHANGEABLE = ("metadata", "freeformTags", "definedTags", "publicAccessType", "objectEventsEnabled", "kmsKeyId")
+_CHANGEABLE = (
+    "metadata",
+    "freeformTags",
+    "definedTags",
+    "publicAccessType",
+    "objectEventsEnabled",
+    "kmsKeyId",
+    "isBucketKeyEnabled",
+)
 _CHOICES = {
     "publicAccessType": ACCESS,
     "storageTier": ("Standard", "Archive"),
@@ -80,8 +89,8 @@ def bucket_json(cloud: Cloud, bucket: Bucket, fields: str = "") -> dict[str, Any
         "compartmentId": bucket.compartment,
         "timeCreated": iso(bucket.created),
         "etag": bucket.etag,
-        "isReadOnly": False,
-        "replicationEnabled": False,
+        "isReadOnly": bucket.read_only,
+        "replicationEnabled": "replication" in bucket.doc,
         "objectLifecyclePolicyEtag": bucket.doc.get("lifecycle", {}).get("etag"),
     }
     if "approximate" in fields:
@@ -209,10 +218,17 @@ async def delete_bucket(call: Call) -> web.StreamResponse:
     with db.transaction():
         bucket = require_bucket(call)
         check_if_match(call.header("if-match"), bucket.etag)
+        _refuse_replicated(bucket)
         _refuse_full(call.cloud, bucket.name)
         db.execute("DELETE FROM buckets WHERE name = ?", bucket.name)
         db.execute("DELETE FROM lifecycle_sweeps WHERE bucket = ?", bucket.name)
     return call.reply(status=204)
+
+
+def _refuse_replicated(bucket: Bucket) -> None:
+    if bucket.read_only or "replication" in bucket.doc:
+        text = f"Bucket named '{bucket.name}' has replication enabled. Delete the replication policy first."
+        raise ServiceError(403, "BucketReplicationEnabled", text)
 
 
 def _refuse_full(cloud: Cloud, name: str) -> None:

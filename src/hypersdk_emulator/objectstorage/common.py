@@ -196,9 +196,13 @@ def metadata(pairs: Any) -> dict[str, str]:
     return result
 
 
+def default_tier(bucket: Bucket) -> str:
+    """The tier of objects that are written without one."""
+    return "Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard"
+
+
 def described(call: Call, bucket: Bucket) -> Content:
     """The description of an object from the headers of a PUT; body, size and digests are still to come."""
-    default = "Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard"
     headers = {name: call.headers[name] for name in CONTENT_HEADERS if call.header(name)}
     headers.setdefault("content-type", "application/octet-stream")
     return Content(
@@ -208,32 +212,61 @@ def described(call: Call, bucket: Bucket) -> Content:
         headers=headers,
         meta=metadata({n: v for n, v in call.headers.items() if n.lower().startswith("opc-meta-")}),
         sse=customer_key(call),
-        tier=one_of("storage-tier", call.header("storage-tier"), TIERS, default),
+        kms=kms_key(call, bucket),
+        tier=one_of("storage-tier", call.header("storage-tier"), TIERS, default_tier(bucket)),
     )
 
 
-def customer_key(call: Call) -> str:
+def customer_key(call: Call, prefix: str = _SSE) -> str:
     """SHA-256 of the customer's encryption key in the request, or empty.
+
+    Args:
+        call: The request.
+        prefix: Of the headers' names; that of a copy's source is `opc-source-sse-customer-`.
 
     Raises:
         ServiceError: 400 for an incomplete or inconsistent key.
     """
-    algorithm, key, digest = (call.header(_SSE + name) for name in ("algorithm", "key", "key-sha256"))
+    algorithm, key, digest = (call.header(prefix + name) for name in ("algorithm", "key", "key-sha256"))
     if algorithm is None and key is None and digest is None:
         return ""
+    return checked_key(algorithm, key, digest)
+
+
+def checked_key(algorithm: Any, key: Any, digest: Any) -> str:
+    """SHA-256 of a customer's key, base64.
+
+    Raises:
+        ServiceError: 400 if it is no key of AES256, or not the one of the digest.
+    """
     try:
         raw = base64.b64decode(key or "", validate=True)
-    except binascii.Error:
+    except (binascii.Error, TypeError, ValueError):
         raw = b""
-    if algorithm != "AES256" or len(raw) != 32 or base64.b64encode(hashlib.sha256(raw).digest()).decode() != digest:  # noqa: PLR2004 - AES256 has 32 bytes
+    computed = base64.b64encode(hashlib.sha256(raw).digest()).decode()
+    if algorithm != "AES256" or len(raw) != 32 or computed != digest:  # noqa: PLR2004 - AES256 has 32 bytes
         raise ServiceError(400, "InvalidSSECustomerKey", "The customer's key needs AES256, 32 bytes and their SHA-256")
-    return digest
+    return computed
 
 
-def check_customer_key(call: Call, wanted: str) -> None:
+def check_customer_key(call: Call, wanted: str, prefix: str = _SSE) -> None:
     """Refuse a request whose customer key is not the one that the content was written with."""
-    if customer_key(call) != wanted:
+    if customer_key(call, prefix) != wanted:
         raise ServiceError(400, "SSECustomerKeyMismatch", "The content was written with another encryption key")
+
+
+def kms_key(call: Call, bucket: Bucket) -> str:
+    """OCID of the Key Management key for a write: the request's, or else the bucket's; none beside a customer's key.
+
+    Raises:
+        ServiceError: 400 for a request with keys of both kinds.
+    """
+    asked = call.header("opc-sse-kms-key-id")
+    if not customer_key(call):
+        return asked or str(bucket.doc.get("kmsKeyId") or "")
+    if asked:
+        raise invalid_parameter("opc-sse-kms-key-id and opc-sse-customer-key exclude each other")
+    return ""
 
 
 # ---------------------------------------------------------------- bodies with checksums

@@ -1,21 +1,24 @@
-"""Rename, copy and batch delete, and the work requests of copies. A copy shares its body and is done at once."""
+"""Rename, copy and batch delete. A copy shares its body and is done at once."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator.call import Call, next_page
-from hypersdk_emulator.clock import http_date, iso
-from hypersdk_emulator.database import Row
-from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
-from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.call import Call, one_of
+from hypersdk_emulator.clock import http_date
+from hypersdk_emulator.errors import ServiceError, invalid_parameter
+from hypersdk_emulator.objectstorage import storage, workrequests
 from hypersdk_emulator.objectstorage.common import (
+    TIERS,
     bucket_not_found,
+    check_customer_key,
     check_if_match,
     check_name,
+    customer_key,
+    default_tier,
+    kms_key,
     metadata,
     object_not_found,
     require_bucket,
@@ -104,14 +107,19 @@ async def copy_object(call: Call) -> web.StreamResponse:
         conditions = [body.get(f"destinationObject{name}ETag") for name in ("IfMatch", "IfNoneMatch")]
         _check_target(there, *conditions)
         storage.refuse_protected(call.cloud, target, there)
-        content = found.content
+        content = replace(found.content, sse=customer_key(call), kms=kms_key(call, target))
         if (pairs := body.get("destinationObjectMetadata")) is not None:
             content = replace(content, meta=metadata(pairs))
-        if tier := body.get("destinationObjectStorageTier"):
-            content = replace(content, tier=tier)
-        made = storage.store(call.cloud, target, new, content, trash)
-        work = _record(call, bucket, {"target": target.name, "object": new, "etag": made.etag})
-    return call.reply(status=202, headers={"opc-work-request-id": work})
+        tier = one_of(
+            "destinationObjectStorageTier", body.get("destinationObjectStorageTier"), TIERS, default_tier(target)
+        )
+        made = storage.store(call.cloud, target, new, replace(content, tier=tier), trash)
+        resources = [
+            workrequests.resource(call, "READ", "object", bucket.name, found.name, ETAG=found.etag),
+            workrequests.resource(call, "WRITTEN", "object", target.name, new, ETAG=made.etag),
+        ]
+        headers = workrequests.record(call, bucket, "COPY_OBJECT", resources)
+    return call.reply(status=202, headers=headers)
 
 
 def _copied_source(call: Call, body: Mapping[str, Any]) -> StoredObject:
@@ -124,70 +132,7 @@ def _copied_source(call: Call, body: Mapping[str, Any]) -> StoredObject:
     if found is None or found.marker:
         raise object_not_found(call, bucket.name, name)
     check_if_match(body.get("sourceObjectIfMatchETag"), found.etag)
+    check_customer_key(call, found.content.sse, "opc-source-sse-customer-")
     if found.archival_state(call.cloud.clock.timestamp()) not in (None, "Restored"):
         raise ServiceError(409, "NotRestored", f"The object '{name}' is archived; restore it before copying it")
     return found
-
-
-def _record(call: Call, bucket: Bucket, doc: Mapping[str, Any]) -> str:
-    identifier = call.cloud.random.uuid("work request")
-    row = (identifier, bucket.compartment, call.cloud.clock.timestamp(), json.dumps({"bucket": bucket.name, **doc}))
-    call.cloud.db.execute("INSERT INTO copies VALUES (?, ?, ?, ?)", *row)
-    return identifier
-
-
-def _work_json(row: Row) -> dict[str, Any]:
-    doc, time = json.loads(row["doc"]), iso(row["created"])
-    resource = {"actionType": "WRITTEN", "entityType": "object", "identifier": doc["object"]}
-    return {
-        "id": row["id"],
-        "operationType": "COPY_OBJECT",
-        "status": "COMPLETED",
-        "compartmentId": row["compartment"],
-        "percentComplete": 100.0,
-        "timeAccepted": time,
-        "timeStarted": time,
-        "timeFinished": time,
-        "resources": [{**resource, "metadata": {"BUCKET": doc["target"], "ETAG": doc["etag"]}}],
-    }
-
-
-def _require_work(call: Call) -> Row:
-    row = call.cloud.db.one("SELECT * FROM copies WHERE id = ?", call.params["work"])
-    if row is None:
-        raise not_authorized_or_not_found()
-    call.permit(row["compartment"])
-    return row
-
-
-async def get_work_request(call: Call) -> web.StreamResponse:
-    """Object Storage's own GetWorkRequest."""
-    return call.reply(_work_json(_require_work(call)), headers={"retry-after": "5"})
-
-
-async def list_work_requests(call: Call) -> web.StreamResponse:
-    """Object Storage's own ListWorkRequests."""
-    compartment, limit = call.required("compartmentId"), call.limit()
-    call.permit(compartment)
-    statement = "SELECT * FROM copies WHERE compartment = ? AND id > ? ORDER BY id LIMIT ?"
-    rows = call.cloud.db.all(statement, compartment, call.page_token(), limit + 1)
-    found, headers = next_page(rows, limit, "id")
-    return call.reply([_work_json(row) for row in found], headers=headers)
-
-
-async def list_work_request_errors(call: Call) -> web.StreamResponse:
-    """A copy that was accepted here has no errors."""
-    _require_work(call)
-    return call.reply([])
-
-
-async def list_work_request_logs(call: Call) -> web.StreamResponse:
-    """One line per finished copy."""
-    row = _require_work(call)
-    return call.reply([{"message": "The object was copied.", "timestamp": iso(row["created"])}])
-
-
-async def cancel_work_request(call: Call) -> web.StreamResponse:
-    """A finished copy cannot be cancelled."""
-    _require_work(call)
-    raise ServiceError(409, "NotCancelable", "The work request has finished")

@@ -1,4 +1,4 @@
-"""Objects: put, get, head, delete, tiers and restoration."""
+"""Objects: put, get, head, delete."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,13 +7,12 @@ from functools import partial
 from aiohttp import web
 
 from hypersdk_emulator.bodies import Received
-from hypersdk_emulator.call import Call, one_of
+from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import http_date
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.objectstorage import storage
 from hypersdk_emulator.objectstorage.common import (
-    TIERS,
     check_customer_key,
     check_if_match,
     check_name,
@@ -27,7 +26,6 @@ from hypersdk_emulator.objectstorage.common import (
     receive,
     require_bucket,
     require_object,
-    required_text,
     window,
 )
 from hypersdk_emulator.objectstorage.storage import Content, StoredObject
@@ -41,7 +39,6 @@ _OVERRIDES = {
     "httpResponseCacheControl": "cache-control",
     "httpResponseExpires": "expires",
 }
-_RESTORE_HOURS = (1, 24, 240)  # least, default, most (RestoreObjectsDetails)
 _CHUNK = 1 << 20
 
 
@@ -127,6 +124,8 @@ def object_headers(call: Call, found: StoredObject) -> dict[str, str]:
     headers["opc-multipart-md5" if content.multipart else "content-md5"] = content.md5
     headers |= content.checksums
     headers |= {f"opc-meta-{name}": value for name, value in content.meta.items()}
+    if content.kms:
+        headers["opc-sse-kms-key-id"] = content.kms
     if state := found.archival_state(call.cloud.clock.timestamp()):
         headers["archival-state"] = state
     if state == "Restored":
@@ -208,38 +207,3 @@ async def delete_object(call: Call) -> web.StreamResponse:
         elif marker := storage.delete(call.cloud, bucket, found, trash):
             headers |= {"version-id": marker.version, "is-delete-marker": "true"}
     return call.reply(status=204, headers=headers)
-
-
-async def update_tier(call: Call) -> web.StreamResponse:
-    """UpdateObjectStorageTier."""
-    body = await call.json()
-    tier = one_of("storageTier", required_text(body, "storageTier"), TIERS, "")
-    bucket = require_bucket(call)
-    found = storage.latest(call.cloud, bucket.name, required_text(body, "objectName"))
-    if found is None:
-        raise object_not_found(call, bucket.name, body["objectName"])
-    if found.archival_state(call.cloud.clock.timestamp()) == "Archived":
-        raise ServiceError(409, "NotRestored", f"The object '{found.name}' is archived; restore it first")
-    storage.change_row(call.cloud, found, tier=tier, restored={})
-    return call.reply()
-
-
-async def restore_objects(call: Call) -> web.StreamResponse:
-    """RestoreObjects: readable one hour later, for the hours asked for."""
-    body = await call.json()
-    least, default, most = _RESTORE_HOURS
-    hours = body.get("hours") or default
-    if not isinstance(hours, int) or not least <= hours <= most:
-        raise ServiceError(400, "InvalidParameter", f"hours must be from {least} to {most}")
-    bucket = require_bucket(call)
-    found = storage.latest(call.cloud, bucket.name, required_text(body, "objectName"))
-    if found is None:
-        raise object_not_found(call, bucket.name, body["objectName"])
-    now = call.cloud.clock.timestamp()
-    state = found.archival_state(now)
-    if state is None:
-        raise ServiceError(409, "NotArchivedObject", f"The object '{found.name}' is not archived")
-    ready = now + storage.RESTORE_SECONDS if state == "Archived" else found.restored["ready"]
-    restored = {"ready": ready, "until": max(ready, now) + hours * 3600.0}
-    storage.change_row(call.cloud, found, tier="Archive", restored=restored)
-    return call.reply(status=202 if state == "Archived" else 200)

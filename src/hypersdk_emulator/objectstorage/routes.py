@@ -6,11 +6,25 @@ from typing import Any
 from aiohttp import web
 
 from hypersdk_emulator.call import Call
-from hypersdk_emulator.objectstorage import ageing, bucketrules, buckets, copies, multipart, objectlists, objects, pars
+from hypersdk_emulator.objectstorage import (
+    ageing,
+    bucketrules,
+    buckets,
+    copies,
+    encryption,
+    multipart,
+    objectlists,
+    objects,
+    pars,
+    replication,
+    tiers,
+    workrequests,
+)
 from hypersdk_emulator.routing import Route
 
 _SERVICE = "objectstorage"
 _BUCKET = "/n/{namespace}/b/{bucket}"
+_NO_REPLICA = "the destination becomes read-only, but no object is replicated to it; only within this region"
 _PAR = "/p/{token}/n/{namespace}/b/{bucket}"
 
 
@@ -23,8 +37,8 @@ def _body(operation: str, pattern: str, handler: Any) -> Route:
     return Route(operation, _SERVICE, "PUT", pattern, handler, body_signed=False)
 
 
-def _bucket(operation: str, method: str, rest: str, handler: Any, auth: str = "signed") -> Route:
-    return _row(operation, method, _BUCKET + rest, handler, auth)
+def _bucket(operation: str, method: str, rest: str, handler: Any, auth: str = "signed", *, differs: str = "") -> Route:
+    return replace(_row(operation, method, _BUCKET + rest, handler, auth), differs=differs)
 
 
 def _par(operation: str, method: str, rest: str, handler: Any) -> Route:
@@ -60,8 +74,16 @@ _ROWS = (
     _bucket("RenameObject", "POST", "/actions/renameObject", copies.rename_object),
     _bucket("CopyObject", "POST", "/actions/copyObject", copies.copy_object),
     _bucket("BatchDeleteObjects", "POST", "/actions/batchDeleteObjects", copies.batch_delete),
-    _bucket("RestoreObjects", "POST", "/actions/restoreObjects", objects.restore_objects),
-    _bucket("UpdateObjectStorageTier", "POST", "/actions/updateObjectStorageTier", objects.update_tier),
+    _bucket("RestoreObjects", "POST", "/actions/restoreObjects", tiers.restore_objects),
+    _bucket("UpdateObjectStorageTier", "POST", "/actions/updateObjectStorageTier", tiers.update_tier),
+    _bucket("ReencryptBucket", "POST", "/actions/reencrypt", encryption.reencrypt_bucket),
+    _bucket("ReencryptObject", "POST", "/actions/reencrypt/{object*}", encryption.reencrypt_object),
+    _bucket("MakeBucketWritable", "POST", "/actions/makeBucketWritable", replication.make_writable),
+    _bucket("CreateReplicationPolicy", "POST", "/replicationPolicies", replication.create, differs=_NO_REPLICA),
+    _bucket("ListReplicationPolicies", "GET", "/replicationPolicies", replication.list_policies),
+    _bucket("GetReplicationPolicy", "GET", "/replicationPolicies/{policy}", replication.get),
+    _bucket("DeleteReplicationPolicy", "DELETE", "/replicationPolicies/{policy}", replication.delete),
+    _bucket("ListReplicationSources", "GET", "/replicationSources", replication.list_sources),
     _bucket("CreateMultipartUpload", "POST", "/u", multipart.create_upload),
     _bucket("ListMultipartUploads", "GET", "/u", multipart.list_uploads),
     _body("UploadPart", _BUCKET + "/u/{object*}", multipart.upload_part),
@@ -88,11 +110,11 @@ _ROWS = (
     _par("UploadPart", "PUT", "/u/{object*}/id/{upload}/{number}", multipart.upload_part),
     _par("CommitMultipartUpload", "POST", "/u/{object*}/id/{upload}", multipart.commit_upload),
     _par("AbortMultipartUpload", "DELETE", "/u/{object*}/id/{upload}", multipart.abort_upload),
-    _row("ListStorageWorkRequests", "GET", "/workRequests", copies.list_work_requests),
-    _row("GetStorageWorkRequest", "GET", "/workRequests/{work}", copies.get_work_request),
-    _row("ListStorageWorkRequestErrors", "GET", "/workRequests/{work}/errors", copies.list_work_request_errors),
-    _row("ListStorageWorkRequestLogs", "GET", "/workRequests/{work}/logs", copies.list_work_request_logs),
-    _row("CancelStorageWorkRequest", "DELETE", "/workRequests/{work}", copies.cancel_work_request),
+    _row("ListStorageWorkRequests", "GET", "/workRequests", workrequests.list_all),
+    _row("GetStorageWorkRequest", "GET", "/workRequests/{work}", workrequests.get),
+    _row("ListStorageWorkRequestErrors", "GET", "/workRequests/{work}/errors", workrequests.list_errors),
+    _row("ListStorageWorkRequestLogs", "GET", "/workRequests/{work}/logs", workrequests.list_logs),
+    _row("CancelStorageWorkRequest", "DELETE", "/workRequests/{work}", workrequests.cancel),
 )
 
 

@@ -55,6 +55,7 @@ class Content:
         meta: User metadata without the `opc-meta-` prefix.
         checksums: Additional checksum headers to give back, by lower-case name.
         sse: SHA-256 of the customer's key, base64, or empty.
+        kms: OCID of the key of Key Management, or empty.
         tier: Storage tier.
     """
 
@@ -66,6 +67,7 @@ class Content:
     meta: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     sse: str = ""
+    kms: str = ""
     tier: str = "Standard"
 
     def described(self) -> str:
@@ -77,6 +79,7 @@ class Content:
                 "meta": dict(self.meta),
                 "checksums": dict(self.checksums),
                 "sse": self.sse,
+                "kms": self.kms,
             }
         )
 
@@ -229,7 +232,7 @@ def refuse_protected(cloud: Cloud, bucket: Bucket, found: StoredObject | None) -
     """Refuse to change an object that a retention rule of its bucket protects.
 
     Raises:
-        ServiceError: 409.
+        ServiceError: 409, or 403 by the assumption `retention-403`.
     """
     rules = bucket.doc.get("retentionRules", ())
     if found is None or found.marker or not rules:
@@ -237,7 +240,8 @@ def refuse_protected(cloud: Cloud, bucket: Bucket, found: StoredObject | None) -
     rule = retention.protecting(rules, found.modified, cloud.clock.timestamp())
     if rule is not None:
         text = f"The object '{found.name}' is protected by the retention rule '{rule.get('displayName') or rule['id']}'"
-        raise ServiceError(409, "ObjectProtectedByRetentionRule", text)
+        status = 403 if cloud.assumptions.retention_403 else 409
+        raise ServiceError(status, "ObjectProtectedByRetentionRule", text)
 
 
 def store(cloud: Cloud, bucket: Bucket, name: str, content: Content, trash: list[str]) -> StoredObject:
@@ -299,10 +303,10 @@ def rename(cloud: Cloud, bucket: Bucket, found: StoredObject, new_name: str, tra
     return moved
 
 
-def change_row(cloud: Cloud, found: StoredObject, *, tier: str, restored: Mapping[str, float]) -> None:
-    """Change tier and restoration of one version."""
-    doc = {**json.loads(found.content.described()), "restored": dict(restored)}
-    cloud.db.execute("UPDATE objects SET tier = ?, doc = ? WHERE id = ?", tier, json.dumps(doc), found.id)
+def redescribe(cloud: Cloud, found: StoredObject, content: Content, restored: Mapping[str, float]) -> None:
+    """Change tier, keys and restoration of one version; its bytes and its etag stay."""
+    doc = {**json.loads(content.described()), "restored": dict(restored)}
+    cloud.db.execute("UPDATE objects SET tier = ?, doc = ? WHERE id = ?", content.tier, json.dumps(doc), found.id)
 
 
 def _add(
