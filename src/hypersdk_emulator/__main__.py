@@ -27,7 +27,6 @@ from hypersdk_emulator.compute.metadata import METADATA
 from hypersdk_emulator.connections import allow_many
 from hypersdk_emulator.identity.routes import PARENTS, PROXYMUX
 from hypersdk_emulator.identity.workload import PORT
-from hypersdk_emulator.connections import allow_many
 from hypersdk_emulator.listener import Listener
 from hypersdk_emulator.seeds import access, seeding
 from hypersdk_emulator.seeds.demo_seed import write_demo
@@ -134,7 +133,7 @@ def _guide(cloud: Cloud, endpoint: str, ca: str | None, seed: Path | None) -> st
     """Write the files for clients and tell how to use them; returns the configuration's path, if there is one."""
     folder, settings = cloud.options.state / "client", cloud.settings
     login = access.find_login(cloud, folder, seed)
-    place = guide.Place(endpoint, ca, settings.region, settings.namespace, access.first_compartment(cloud))
+    place = guide.Place(endpoint, ca, settings.region, settings.namespace, access.first_compartment(cloud), cloud.token)
     sys.stderr.write(guide.prepare(folder, place, login))
     return None if login is None else str(folder / "config")
 

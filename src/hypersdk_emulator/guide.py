@@ -44,6 +44,7 @@ class Place:
         region: of the cloud.
         namespace: of Object Storage.
         compartment: OCID of the compartment to begin with.
+        token: of the control calls.
     """
 
     endpoint: str
@@ -51,6 +52,7 @@ class Place:
     region: str
     namespace: str
     compartment: str
+    token: str = field(repr=False)
 
 
 def configuration(region: str, login: Login) -> str:
@@ -67,7 +69,7 @@ def configuration(region: str, login: Login) -> str:
 
 def environment(place: Place, config: Path | None, secret_key: tuple[str, str] | None) -> dict[str, str]:
     """The variables that lead the clients to the emulator."""
-    found = {"OCI_CLI_ENDPOINT": place.endpoint}
+    found = {"OCI_CLI_ENDPOINT": place.endpoint, "OCI_EMULATOR_TOKEN": place.token}
     if config is not None:
         found |= {"OCI_CLI_CONFIG_FILE": str(config), "OCI_CONFIG_FILE": str(config)}
         found |= {f"RCLONE_CONFIG_{REMOTE.upper()}_{name}": value for name, value in _remote(place, config).items()}

@@ -74,7 +74,8 @@ def test_users_with_keys_elsewhere_keep_them(start_guided: StartGuided, tmp_path
     seed = make_seed(tmp_path / "seed")
     seed.config_file.unlink()
     started = start_guided("--seed", str(seed.path))
-    assert started.exports() == f"export OCI_CLI_ENDPOINT={started.ready['endpoint']}"
+    endpoint, token = started.ready["endpoint"], started.ready["token"]
+    assert started.exports() == f"export OCI_CLI_ENDPOINT={endpoint}\nexport OCI_EMULATOR_TOKEN={token}"
     assert started.tries("") == []
     assert started.ready["config"] is None
 

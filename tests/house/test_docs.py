@@ -175,13 +175,13 @@ def test_settings_that_a_page_shows_are_read(page: pathlib.Path, tmp_path: pathl
         hypersdk.load_config({}, {"HYPEREXPORT_CONFIG": str(file)}, cwd=tmp_path, home=tmp_path)
 
 
-def test_the_emulator_page_names_every_fault_and_assumption() -> None:
-    """The page's tables hold exactly what the emulator takes."""
+def test_the_emulator_pages_name_every_fault_and_assumption() -> None:
+    """The pages' tables hold exactly what the emulator takes."""
     page = (ROOT / "docs" / "emulator.md").read_text()
     assumed = {field.name.replace("_", "-") for field in dataclasses.fields(Assumptions)}
-    section = page.split("## What it does not know for sure")[1].split("## Controls")[0]
-    assert set(re.findall(r"^\| `([a-z-]+)`", section, re.MULTILINE)) == assumed
-    table = page.split("| Effect |")[1].split("\n\n")[0]
+    section = page.split("## What it does not know for sure")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z0-9-]+)`", section, re.MULTILINE)) == assumed
+    table = (ROOT / "docs" / "emulator-testing.md").read_text().split("| Effect |")[1].split("\n\n")[0]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`([a-z-]+)`", row)} == set(EFFECTS)
 
