@@ -14,7 +14,7 @@ from typing import Any
 from hypersdk_emulator.assumptions import AssumptionError, Assumptions
 from hypersdk_emulator.compute.limits import CORE_LIMITS, IMAGE_LIMIT
 from hypersdk_emulator.compute.state import InstanceState
-from hypersdk_emulator.seeds import rights
+from hypersdk_emulator.seeds import networks, rights
 from hypersdk_emulator.seeds.node import Node, SeedError, is_number
 from hypersdk_emulator.seeds.rights import Rights
 
@@ -165,6 +165,7 @@ class Seed:
     objects: tuple[SeedObject, ...]
     images: tuple[Image, ...]
     instances: tuple[Instance, ...]
+    subnets: tuple[networks.Subnet, ...]
     timing: Timing | None
     clock: float | None
     limits: Mapping[str, int]
@@ -200,6 +201,7 @@ class Reader:
             objects=node.each("objects", self._object),
             images=node.each("images", self._image),
             instances=node.each("instances", self._instance),
+            subnets=node.each("subnets", networks.read_subnet),
             timing=_timing(node) if "timing" in value else None,
             clock=node.maybe_time("clock"),
             limits=_limits(node.child("limits")) if "limits" in value else {},
@@ -334,6 +336,7 @@ def _unique(seed: Seed) -> None:
         "buckets": [b.name for b in seed.buckets],
         "images": [i.id for i in seed.images],
         "instances": [i.id for i in seed.instances],
+        "subnets": [s.id for s in seed.subnets],
     }
     for kind, keys in kinds.items():
         seen: dict[str, int] = {}

@@ -12,9 +12,8 @@ from hypersdk_emulator.compute.imagemaking import MB_PER_GB
 from hypersdk_emulator.compute.records import Image, Instance, unfinished_jobs
 from hypersdk_emulator.compute.state import ImageState
 from hypersdk_emulator.identity import users
-from hypersdk_emulator.network import vnics
 from hypersdk_emulator.objectstorage import buckets, storage
-from hypersdk_emulator.seeds import granting, volumes
+from hypersdk_emulator.seeds import granting, networks, volumes
 from hypersdk_emulator.seeds import seed as seeds
 from hypersdk_emulator.seeds.node import SeedError
 from hypersdk_emulator.seeds.seed import Reader, Seed
@@ -40,6 +39,8 @@ async def apply(cloud: Cloud, seed: Seed) -> None:
     with cloud.db.transaction():
         for image in seed.images:
             _image(cloud, image)
+        for subnet in seed.subnets:
+            networks.apply(cloud, subnet)
         for instance in seed.instances:
             _instance(cloud, instance)
 
@@ -140,15 +141,13 @@ def _instance(cloud: Cloud, instance: seeds.Instance) -> None:
     now = cloud.clock.timestamp()
     Instance(instance.id, instance.compartment_id, instance.display_name, now, timeline, doc).save(cloud.db)
     volumes.instance_volumes(cloud, instance)
-    vnic = vnics.NewVnic(instance.subnet_id or vnics.SEEDED_SUBNET, public=False)
-    vnics.create_vnic(
+    networks.instance_vnic(
         cloud,
-        vnic,
+        instance.subnet_id,
         instance_id=instance.id,
         name=instance.display_name,
         compartment=instance.compartment_id,
         domain=instance.availability_domain,
-        seconds=0.0,
     )
 
 
