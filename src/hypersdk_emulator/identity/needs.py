@@ -179,17 +179,46 @@ _VOLUMES = {
     "ChangeVolumeGroupBackupCompartment": "VOLUME_GROUP_BACKUP_MOVE@path VOLUME_GROUP_BACKUP_MOVE@compartmentId",
 }
 
+_IN_A_VCN = {
+    "RouteTable": "ROUTE_TABLE",
+    "SecurityList": "SECURITY_LIST",
+    "InternetGateway": "INTERNET_GATEWAY",
+    "NatGateway": "NAT_GATEWAY",
+    "ServiceGateway": "SERVICE_GATEWAY",
+    "NetworkSecurityGroup": "NETWORK_SECURITY_GROUP",
+    "Subnet": "SUBNET",
+}
+
+
+def _in_a_vcn() -> dict[str, str]:
+    """The five calls of each kind of thing that a VCN holds."""
+    found = {}
+    for noun, prefix in _IN_A_VCN.items():
+        found |= {
+            f"List{noun}s": f"{prefix}_READ@compartmentId",
+            f"Get{noun}": f"{prefix}_READ@path",
+            f"Create{noun}": f"{prefix}_CREATE@compartmentId VCN_ATTACH@vcnId",
+            f"Update{noun}": f"{prefix}_UPDATE@path",
+            f"Delete{noun}": f"{prefix}_DELETE@path VCN_DETACH@path",
+        }
+    return found
+
+
 _NETWORK = {
+    **_in_a_vcn(),
     "ListVcns": "VCN_READ@compartmentId",
     "GetVcn": "VCN_READ@path",
     "CreateVcn": "VCN_CREATE@compartmentId",
     "UpdateVcn": "VCN_UPDATE@path",
     "DeleteVcn": "VCN_DELETE@path",
-    "ListSubnets": "SUBNET_READ@compartmentId",
-    "GetSubnet": "SUBNET_READ@path",
-    "CreateSubnet": "SUBNET_CREATE@compartmentId VCN_ATTACH@vcnId",
-    "UpdateSubnet": "SUBNET_UPDATE@path",
-    "DeleteSubnet": "SUBNET_DELETE@path VCN_DETACH@path",
+    "ListDhcpOptions": "DHCP_READ@compartmentId",
+    "GetDhcpOptions": "DHCP_READ@path",
+    "AddNetworkSecurityGroupSecurityRules": "NETWORK_SECURITY_GROUP_UPDATE_SECURITY_RULES@path",
+    "RemoveNetworkSecurityGroupSecurityRules": "NETWORK_SECURITY_GROUP_UPDATE_SECURITY_RULES@path",
+    "ListNetworkSecurityGroupSecurityRules": "NETWORK_SECURITY_GROUP_LIST_SECURITY_RULES@path",
+    "ListNetworkSecurityGroupVnics": "NETWORK_SECURITY_GROUP_LIST_MEMBERS@path",
+    "ListServices": "",
+    "GetService": "",
     "GetVnic": "VNIC_READ@path",
     "UpdateVnic": "VNIC_UPDATE@path",
     "ListVnicAttachments": "VNIC_ATTACHMENT_READ@compartmentId INSTANCE_INSPECT@compartmentId",
