@@ -424,6 +424,22 @@ def test_versions(s3: S3, bucket: str) -> None:
     assert s3.call("DELETE", f"/{bucket}").status == 204
 
 
+def test_versions_below_common_prefixes(s3: S3, bucket: str) -> None:
+    """A list of versions with a delimiter names each common prefix once, page by page."""
+    for key in ("a", "d/1", "d/2", "d0", "e/1"):
+        put(s3, bucket, key)
+    names: list[str] = []
+    query = {"versions": "", "max-keys": "1", "delimiter": "/"}
+    while True:
+        page = xml(s3.call("GET", f"/{bucket}", query=query))
+        names += texts(page, "Version/Key") + texts(page, "CommonPrefixes/Prefix")
+        if texts(page, "IsTruncated") == ["false"]:
+            break
+        query["key-marker"] = texts(page, "NextKeyMarker")[0]
+        query["version-id-marker"] = "".join(texts(page, "NextVersionIdMarker"))
+    assert names == ["a", "d/", "d0", "e/"]
+
+
 def test_archive_and_restore(start_emulator: Start) -> None:
     """An archived object is not read until it is restored, for its days by the virtual clock."""
     emulator = start_emulator(change=with_secret_key)

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from hypersdk_emulator.bodies import Received
-from hypersdk_emulator.call import Call, next_page, one_of
+from hypersdk_emulator.call import Call, next_page, one_of, whole
 from hypersdk_emulator.checksums import ALGORITHMS, combined_crc32c, composite
 from hypersdk_emulator.clock import http_date, iso
 from hypersdk_emulator.cloud import Cloud
@@ -267,9 +267,11 @@ async def abort_upload(call: Call) -> web.StreamResponse:
 async def list_parts(call: Call) -> web.StreamResponse:
     """ListMultipartUploadParts, by number."""
     upload, limit = _require_upload(call), call.limit(default=1000)
-    after = call.page_token()
+    after = whole(call.page_token() or "0")
+    if after is None:
+        raise ServiceError(400, "InvalidPage", "The page token is not one of this list")
     statement = "SELECT * FROM parts WHERE upload = ? AND number > ? ORDER BY number LIMIT ?"
-    rows = call.cloud.db.all(statement, upload.id, int(after or 0), limit + 1)
+    rows = call.cloud.db.all(statement, upload.id, after, limit + 1)
     found, headers = next_page(rows, limit, "number")
     return call.reply(
         [

@@ -1,4 +1,4 @@
-"""ListObjects and ListObjectVersions: order by UTF-8 bytes, prefix, delimiter, start, end, pages."""
+"""ListObjects: order by UTF-8 bytes, prefix, delimiter, start, end, pages; parts of it serve ListObjectVersions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator.call import Call, next_page
+from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
@@ -15,7 +15,7 @@ from hypersdk_emulator.objectstorage.common import require_bucket
 from hypersdk_emulator.objectstorage.storage import StoredObject, object_of
 
 FIELDS = ("name", "size", "etag", "md5", "timecreated", "timemodified", "storagetier", "archivalstate")
-_AFTER_ALL = "\U0010ffff\U0010ffff"  # after every name with the same beginning, in the order of UTF-8 bytes
+AFTER_ALL = "\U0010ffff\U0010ffff"  # after every name with the same beginning, in the order of UTF-8 bytes
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,15 @@ class Range:
     end: str
 
 
-def _range(call: Call) -> Range:
+def range_of(call: Call) -> Range:
+    """The names that a list call asks for."""
     query = call.query
     prefix = query.get("prefix", "")
     first = max(prefix, query.get("start", ""), key=str.encode)
     if after := query.get("startAfter"):
         # Nothing lies between a name and the same name with a NUL, which no name has.
         first = max(first, after + "\0", key=str.encode)
-    end = prefix + _AFTER_ALL if prefix else _AFTER_ALL
+    end = prefix + AFTER_ALL if prefix else AFTER_ALL
     if stop := query.get("end"):
         end = min(end, stop, key=str.encode)
     return Range(prefix, first, end)
@@ -60,14 +61,19 @@ def _groups(cloud: Cloud, bucket: str, names: Range, delimiter: str) -> Iterator
             yield name, row
 
 
-def _fields(call: Call, default: str) -> frozenset[str]:
+def fields_of(call: Call, default: str) -> frozenset[str]:
+    """The fields that a list call asks for, in lower case.
+
+    Raises:
+        ServiceError: 400 for an unknown one.
+    """
     fields = frozenset(field.strip().lower() for field in call.query.get("fields", default).split(","))
     if unknown := fields.difference(FIELDS):
         raise invalid_parameter(f"fields: unknown {', '.join(sorted(unknown))}")
     return fields
 
 
-def _summary(cloud: Cloud, stored: StoredObject, fields: frozenset[str]) -> dict[str, Any]:
+def summary(cloud: Cloud, stored: StoredObject, fields: frozenset[str]) -> dict[str, Any]:
     """The SDK's model ObjectSummary with the fields asked for; the name is always there."""
     content = stored.content
     values = {
@@ -85,50 +91,21 @@ def _summary(cloud: Cloud, stored: StoredObject, fields: frozenset[str]) -> dict
 async def list_objects(call: Call) -> web.StreamResponse:
     """ListObjects; the next page begins at the body field `nextStartWith`."""
     bucket = require_bucket(call)
-    limit, fields = call.limit(default=1000), _fields(call, "name")
+    limit, fields = call.limit(default=1000), fields_of(call, "name")
     delimiter = call.query.get("delimiter", "")
     if delimiter not in ("", "/"):
         raise ServiceError(400, "InvalidParameter", "delimiter: only '/' is supported")
     objects: list[dict[str, Any]] = []
     prefixes: list[str] = []
     body: dict[str, Any] = {"objects": objects}
-    for name, row in _groups(call.cloud, bucket.name, _range(call), delimiter):
+    for name, row in _groups(call.cloud, bucket.name, range_of(call), delimiter):
         if len(objects) + len(prefixes) == limit:
             body["nextStartWith"] = name
             break
         if row is None:
             prefixes.append(name)
         else:
-            objects.append(_summary(call.cloud, object_of(row), fields))
+            objects.append(summary(call.cloud, object_of(row), fields))
     if delimiter:
         body["prefixes"] = prefixes
     return call.reply(body)
-
-
-async def list_object_versions(call: Call) -> web.StreamResponse:
-    """ListObjectVersions: by name, the newest version of a name first, delete markers included."""
-    bucket = require_bucket(call)
-    limit, fields, names = (
-        call.limit(default=1000),
-        _fields(call, "name,size,etag,timeCreated,timeModified"),
-        _range(call),
-    )
-    after, _, last = call.page_token().rpartition("\0")
-    rows = call.cloud.db.all(
-        "SELECT *, name || char(0) || id AS place FROM objects WHERE bucket = ? AND name >= ? AND name < ? "
-        "AND (name > ? OR (name = ? AND id < ?)) ORDER BY name, id DESC LIMIT ?",
-        bucket.name,
-        names.first,
-        names.end,
-        after,
-        after,
-        int(last or 0),
-        limit + 1,
-    )
-    found, headers = next_page(rows, limit, "place")
-    items = []
-    for row in found:
-        stored = object_of(row)
-        item = _summary(call.cloud, stored, fields | {"timecreated", "timemodified"})
-        items.append({**item, "versionId": stored.version, "isDeleteMarker": stored.marker})
-    return call.reply({"items": items, "prefixes": []}, headers=headers)

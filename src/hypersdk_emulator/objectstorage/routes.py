@@ -18,6 +18,7 @@ from hypersdk_emulator.objectstorage import (
     pars,
     replication,
     tiers,
+    versionlists,
     workrequests,
 )
 from hypersdk_emulator.routing import Route
@@ -66,7 +67,7 @@ _ROWS = (
     _bucket("UpdateBucket", "POST", "", buckets.update_bucket),
     _bucket("DeleteBucket", "DELETE", "", buckets.delete_bucket),
     _bucket("ListObjects", "GET", "/o", objectlists.list_objects, "public"),
-    _bucket("ListObjectVersions", "GET", "/objectversions", objectlists.list_object_versions),
+    _bucket("ListObjectVersions", "GET", "/objectversions", versionlists.list_object_versions),
     _bucket("GetObject", "GET", "/o/{object*}", objects.get_object, "public"),
     _bucket("HeadObject", "HEAD", "/o/{object*}", objects.head_object, "public"),
     _body("PutObject", _BUCKET + "/o/{object*}", objects.put_object),

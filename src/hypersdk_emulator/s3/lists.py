@@ -9,6 +9,7 @@ from aiohttp import web
 from hypersdk_emulator.call import Call, decode_page, encode_page
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.objectstorage import storage
+from hypersdk_emulator.objectstorage.versionlists import page_after, page_after_group
 from hypersdk_emulator.s3 import told
 from hypersdk_emulator.s3.buckets import xml_reply
 from hypersdk_emulator.s3.words import CLASSES, etag
@@ -128,18 +129,17 @@ async def list_objects(call: Call) -> web.StreamResponse:
 # ---------------------------------------------------------------- versions
 
 
-def _version_page(call: Call) -> str | None:
+def _version_page(call: Call, delimiter: str | None) -> str | None:
     """The native page token that goes on after the markers of the request."""
     key, version = call.query.get("key-marker"), call.query.get("version-id-marker")
     if not key:
         return None
-    last = 0
-    if version:
-        found = storage.version(call.cloud, call.params["bucket"], key, version)
-        if found is None:
-            raise ServiceError(400, "InvalidArgument", "Invalid version id specified")
-        last = found.id
-    return encode_page(f"{key}\0{last}")
+    if not version:
+        return page_after_group(key) if delimiter and key.endswith(delimiter) else page_after(key)
+    found = storage.version(call.cloud, call.params["bucket"], key, version)
+    if found is None:
+        raise ServiceError(400, "InvalidArgument", "Invalid version id specified")
+    return page_after(key, found.id)
 
 
 def _version_row(call: Call, item: Mapping[str, Any], name: str, *, latest: bool) -> tuple[str, Any]:
@@ -154,14 +154,15 @@ def _version_row(call: Call, item: Mapping[str, Any], name: str, *, latest: bool
 async def list_versions(call: Call) -> web.StreamResponse:
     """ListObjectVersions: names in order, the newest version of a name first."""
     limit, encode = page_size(call, "max-keys"), Encoder(call)
-    query = {"prefix": call.query.get("prefix"), "fields": _FIELDS, "page": _version_page(call)}
     delimiter = call.query.get("delimiter") or None
+    query = {"prefix": call.query.get("prefix"), "fields": _FIELDS, "page": _version_page(call, delimiter)}
     asked = {**query, "delimiter": delimiter, "limit": str(max(1, limit))}
     body, headers = await told.answer(told.native(call, "ListObjectVersions", query=asked))
     items, prefixes = ([], []) if limit == 0 else (body["items"], body["prefixes"])
     last = None
     if limit and "opc-next-page" in headers:
-        last = items[-1] if items and (not prefixes or items[-1]["name"] > prefixes[-1]) else {"name": prefixes[-1]}
+        ends = [*items[-1:], *({"name": prefix} for prefix in prefixes[-1:])]
+        last = max(ends, key=lambda end: str(end["name"]).encode())
     content: list[tuple[str, Content]] = [
         ("Name", call.params["bucket"]),
         ("Prefix", encode(call.query.get("prefix", ""))),
