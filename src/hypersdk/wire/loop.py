@@ -17,7 +17,7 @@ from hypersdk import errors
 from hypersdk.model import ConnectionSettings
 from hypersdk.wire import replies
 from hypersdk.wire.exchange import Exchange, Sink
-from hypersdk.wire.request import Body, Reply, Request
+from hypersdk.wire.request import Body, Explain, Reply, Request
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -50,7 +50,7 @@ class Wire:
         connection: ConnectionSettings,
         *,
         connections: int = 8,
-        explain: replies.Explain | None = None,
+        explain: Explain | None = None,
         tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection

@@ -9,15 +9,12 @@ References: RFC 9110 sections 8.4 (Content-Encoding), 8.8.3 (ETag), 14.4 (Conten
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from hypersdk import errors
 from hypersdk.readers.http import read_retry_after
 from hypersdk.wire.request import Expectation, Request
-
-Explain = Callable[[Request, int, Mapping[str, str], bytes], errors.HypersdkError]
-"""(request, status, headers with lower-case names, start of the body) -> what the service meant."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
 
@@ -66,6 +63,11 @@ def check_head(request: Request, status: int, headers: Mapping[str, str]) -> int
         raise _refused(request, "ignored the range and sent the whole object" if ignored else f"answered {status}")
     if expect.range:
         _check_content_range(request, headers)
+    if expect.needs and not headers.get(expect.needs):
+        raise _refused(request, f"answered without {expect.needs}, which the service never does")
+    for name, value in expect.echoes.items():
+        if headers.get(name, value) != value:
+            raise _refused(request, f"has other bytes than were sent: {name} is {headers[name]}, not {value}")
     if expect.etag and _opaque(headers.get("etag", "")) != _opaque(expect.etag):
         raise _refused(request, f"sent etag {headers.get('etag')} in place of {expect.etag}")
     length = expect.range.length if expect.range else expect.size

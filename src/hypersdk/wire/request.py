@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from hypersdk import errors
 from hypersdk.model import ByteRange, Secret, Sign
 
 
@@ -21,12 +22,16 @@ class Expectation:
         range: the bytes asked for: then 206 with exactly this Content-Range is demanded.
         size: whole size of the object in bytes (total of Content-Range, or length of a whole body); None = unknown.
         etag: etag that the reply must carry; None = any.
+        needs: header, in lower case, without which no reply is the service's; None = none.
+        echoes: headers, in lower case, that must have these values if the reply has them at all.
     """
 
     statuses: frozenset[int] = frozenset({200})
     range: ByteRange | None = None
     size: int | None = None
     etag: str | None = None
+    needs: str | None = None
+    echoes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Request:
         headers: headers before signing.
         sign: makes the authorization; None = the URL authorizes itself.
         expect: what the reply must satisfy.
+        explain: what a refusal means, where the store knows better than the wire.
     """
 
     method: str
@@ -48,6 +54,11 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     sign: Sign | None = None
     expect: Expectation = Expectation()
+    explain: Explain | None = None
+
+
+Explain = Callable[[Request, int, Mapping[str, str], bytes], errors.HypersdkError]
+"""(request, status, headers with lower-case names, start of the body) -> what the service meant."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,299 @@
+"""Objects behind addresses that name their own server: any https server, presigned URLs, pre-authenticated requests.
+
+Facts that this file rests on: RFC 9110 (ranges, validators, redirects); a presigned URL is often good for GET alone, so
+a refused HEAD is asked again as a GET of one byte; a redirect may lead to a signed address that ends before the
+transfer does, so it is followed when the object is looked at, and anew by `refresh` when the place refuses. Nothing
+that could authorize is ever sent: an address authorizes itself, or it is public. No SDK is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+from hypersdk import errors
+from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
+from hypersdk.readers.http import read_date
+from hypersdk.storage import oci_headers
+from hypersdk.storage.protocol import (
+    ALWAYS,
+    NO_OPTIONS,
+    Capabilities,
+    Part,
+    PutCondition,
+    PutOptions,
+    Upload,
+)
+from hypersdk.storage.url import object_path
+from hypersdk.wire.replies import explain_plainly
+from hypersdk.wire.request import Expectation, Reply, Request
+
+if TYPE_CHECKING:
+    from hypersdk.storage.url import Address
+    from hypersdk.wire.loop import Wire
+
+MAX_REDIRECTS = 10
+"""As curl and browsers do at least; RFC 9110 section 15.4 names no number."""
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NO_HEAD = (errors.PermissionDenied, errors.RequestRefused, errors.NotAuthenticated)
+
+
+class WebStore:
+    """The one object that an address means; it is read, and written whole if it is small.
+
+    Args:
+        address: from `url.parse`, with an origin.
+        wire: asks.
+    """
+
+    def __init__(self, address: Address, wire: Wire) -> None:
+        self._address = address
+        self._wire = wire
+        self._places: dict[ObjectRef, Secret] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What differs from other stores."""
+        return Capabilities(metadata=False)
+
+    def head(self, ref: ObjectRef) -> ObjectInfo:
+        """Facts about an object; NotFoundError if absent."""
+        self._places.pop(ref, None)
+        reply = self._look(ref)
+        total = reply.headers.get("content-range", "").rpartition("/")[2] or reply.headers.get("content-length", "")
+        if not total.isdecimal():
+            raise errors.ReplyRefused(
+                f"{ref}: the server does not say how large it is",
+                resource=str(ref),
+                hint="fetch it with another tool, then give the file",
+            )
+        if reply.status == HTTPStatus.OK and reply.headers.get("accept-ranges", "").lower() == "none":
+            raise errors.RequestRefused(
+                f"{ref}: the server sends no ranges, so nothing could resume", resource=str(ref)
+            )
+        return ObjectInfo(
+            ref,
+            int(total),
+            # A weak validator allows other bytes under the same mark (RFC 9110, 8.8.1): it pins nothing.
+            "" if reply.headers.get("etag", "").startswith("W/") else reply.headers.get("etag", ""),
+            oci_headers.checksums(reply.headers),
+            oci_headers.metadata(reply.headers),
+            modified=read_date(reply.headers.get("last-modified")),
+        )
+
+    def exists(self, ref: ObjectRef) -> bool:
+        """Whether the object is there; a refusal is raised, never taken for absence."""
+        try:
+            self.head(ref)
+        except errors.NotFoundError:
+            return False
+        return True
+
+    def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """Refused: plain addresses cannot be listed."""
+        del recursive
+        self._unable(ref, "be listed")
+
+    def range_request(self, info: ObjectInfo, wanted: ByteRange | None) -> Request:
+        """The request for a range (None = the whole body), pinned by the info's etag if it has one."""
+        headers = {"if-match": info.etag} if info.etag else {}
+        if wanted is not None:
+            headers["range"] = wanted.header()
+        expect = Expectation(range=wanted, size=info.size, etag=info.etag or None)
+        place = self._places.get(info.ref)
+        explain = explain_expired if place else None
+        return Request("GET", place or self._own(info.ref), str(info.ref), headers, None, expect, explain)
+
+    def refresh(self) -> bool:
+        """Follow the redirects anew, since a place that they led to refuses; True if any leads elsewhere now."""
+        before = dict(self._places)
+        for ref in before:
+            self._look(ref)
+        return self._places != before
+
+    def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
+        """Write a small object to an address that allows it."""
+        headers = self._put_headers(options)
+        expect = Expectation(statuses=frozenset({200, 201, 204}))
+        reply = self._wire.call(Request("PUT", self._own(ref), str(ref), headers, None, expect), body)
+        return ObjectInfo(ref, len(body), reply.headers.get("etag", ""))
+
+    def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
+        """Refused: no such verb."""
+        del new_name, if_absent
+        self._unable(source.ref, "be renamed")
+
+    def delete(self, ref: ObjectRef, *, if_match: str | None = None) -> None:
+        """Refused: links never allow it (docs.oracle.com, "Pre-Authenticated Requests")."""
+        del if_match
+        self._unable(ref, "be deleted")
+
+    def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
+        """Refused: there is no common way to do it."""
+        del options
+        self._unable(ref, "be written in parts")
+
+    def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request:
+        """Refused, as its upload is."""
+        del number, length, checksum
+        self._unable(upload.ref, "be written in parts")
+
+    def list_parts(self, upload: Upload) -> Iterator[Part]:
+        """Refused, as its upload is."""
+        self._unable(upload.ref, "be written in parts")
+
+    def list_multipart_uploads(self, ref: ObjectRef) -> Iterator[Upload]:
+        """None: there is no such thing here."""
+        del ref
+        return iter(())
+
+    def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
+        """Refused, as its upload is."""
+        del parts, condition
+        self._unable(upload.ref, "be written in parts")
+
+    def abort(self, upload: Upload) -> None:
+        """Nothing to drop."""
+
+    def _own(self, ref: ObjectRef) -> Secret:
+        """The address as it was given, for this object."""
+        return replace(self._address, ref=ref).url()
+
+    def _put_headers(self, options: PutOptions) -> dict[str, str]:
+        return {
+            "content-type": options.content_type or "application/octet-stream",
+            **oci_headers.condition_headers(options.condition),
+        }
+
+    def _look(self, ref: ObjectRef) -> Reply:
+        """Ask for an object's head, from place to place."""
+        place = self._own(ref)
+        for _ in range(MAX_REDIRECTS):
+            reply = self._ask(place, ref)
+            if reply.status not in _REDIRECTS:
+                if place.reveal() != self._own(ref).reveal():
+                    self._places[ref] = place
+                return reply
+            place = self._next(place, reply, ref)
+        raise errors.RequestRefused(f"{ref}: more than {MAX_REDIRECTS} redirects", resource=str(ref))
+
+    def _ask(self, place: Secret, ref: ObjectRef) -> Reply:
+        expect = Expectation(statuses=frozenset({HTTPStatus.OK, *_REDIRECTS}))
+        try:
+            return self._wire.call(Request("HEAD", place, str(ref), {}, None, expect))
+        except _NO_HEAD:
+            first = ByteRange(0, 1)
+            headers, expect = {"range": first.header()}, Expectation(range=first)
+            return self._wire.call(Request("GET", place, str(ref), headers, None, expect))
+
+    def _next(self, place: Secret, reply: Reply, ref: ObjectRef) -> Secret:
+        target = urljoin(place.reveal(), reply.headers.get("location", ""))
+        before, after = urlsplit(place.reveal()), urlsplit(target)
+        if after.scheme not in {"http", "https"} or (before.scheme, after.scheme) == ("https", "http"):
+            raise errors.RequestRefused(f"{ref}: redirected from https to {after.scheme}://", resource=str(ref))
+        return Secret(target)
+
+    def _unable(self, ref: ObjectRef, what: str) -> NoReturn:
+        raise errors.UsageError(f"{ref}: an object behind a plain address cannot {what}", resource=str(ref))
+
+
+class LinkStore(WebStore):
+    """What a pre-authenticated request of OCI reaches: one object, or all below a prefix.
+
+    Source: docs.oracle.com, "Using Pre-Authenticated Requests" (listing, multipart uploads; no deletes).
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What differs from other stores."""
+        return Capabilities(part_checksum="crc32c", metadata=False)
+
+    def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
+        """Objects whose names start with `ref.name`, if the link allows lists."""
+        query = {"fields": "name,size,etag,md5,timeModified", "prefix": ref.name} | (
+            {} if recursive else {"delimiter": "/"}
+        )
+        start = ""
+        while True:
+            page = self._page(ref, query | ({"start": start} if start else {}))
+            found = [_listed(ref, each) for each in page["objects"]]
+            found += [ObjectInfo(replace(ref, name=prefix), 0, prefix=True) for prefix in page.get("prefixes") or ()]
+            yield from sorted(found, key=lambda each: each.ref.name.encode())
+            following = page.get("nextStartWith")
+            if not following:
+                return
+            if following == start:
+                raise errors.ReplyRefused(f"{ref}: the same page comes again and again", resource=str(ref))
+            start = following
+
+    def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
+        """Begin a multipart upload; its parts are checked one by one."""
+        headers = {**self._put_headers(options), "opc-multipart": "true", "opc-checksum-algorithm": "CRC32C"}
+        reply = self._wire.call(Request("PUT", self._own(ref), str(ref), headers, None, Expectation()), b"")
+        upload_id = _json(ref, reply).get("uploadId")
+        if not isinstance(upload_id, str) or not upload_id:
+            raise errors.ReplyRefused(f"{ref}: the service began no upload", resource=str(ref))
+        return Upload(ref, upload_id)
+
+    def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request:
+        """The request that uploads part `number` (from 1); its body gives the length."""
+        del length
+        headers = oci_headers.checksum_headers(checksum) if checksum else {}
+        return Request("PUT", self._part(upload, str(number)), str(upload.ref), headers, None, Expectation())
+
+    def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
+        """Make the object of all parts that were uploaded."""
+        headers = oci_headers.condition_headers(condition)
+        reply = self._wire.call(Request("POST", self._part(upload), str(upload.ref), headers, None, Expectation()), b"")
+        size = sum(part.size for part in parts)
+        return ObjectInfo(upload.ref, size, reply.headers.get("etag", ""), oci_headers.checksums(reply.headers))
+
+    def abort(self, upload: Upload) -> None:
+        """Drop an upload and its parts; absent is fine."""
+        expect = Expectation(statuses=frozenset({200, 204}))
+        with suppress(errors.NotFoundError):
+            self._wire.call(Request("DELETE", self._part(upload), str(upload.ref), {}, None, expect))
+
+    def _part(self, upload: Upload, number: str = "") -> Secret:
+        path = f"{object_path(upload.ref, 'u')}/id/{quote(upload.upload_id, safe='')}/{number}"
+        assert self._address.token is not None
+        return Secret(f"{self._address.origin}/p/{self._address.token.reveal()}{path}")
+
+    def _page(self, ref: ObjectRef, query: Mapping[str, str]) -> dict[str, Any]:
+        bare = self._own(replace(ref, name="")).reveal()
+        place = Secret(f"{bare}?{urlencode(query, quote_via=quote)}")
+        page = _json(ref, self._wire.call(Request("GET", place, str(ref), {}, None, Expectation())))
+        if not isinstance(page.get("objects"), list):
+            raise errors.ReplyRefused(f"{ref}: a page without objects", resource=str(ref))
+        return page
+
+
+def explain_expired(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
+    """A refusal at a place that a redirect led to: most likely its signature has ended, so it is asked for anew."""
+    error = explain_plainly(request, status, headers, body)
+    if isinstance(error, errors.PermissionDenied | errors.NotFoundError):
+        return errors.NotAuthenticated(error.message, resource=request.resource, status=status)
+    return error
+
+
+def _json(ref: ObjectRef, reply: Reply) -> dict[str, Any]:
+    try:
+        value = json.loads(reply.body)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise errors.ReplyRefused(f"{ref}: the reply is not what the service sends", resource=str(ref))
+    return value
+
+
+def _listed(ref: ObjectRef, found: Mapping[str, Any]) -> ObjectInfo:
+    md5 = oci_headers.checksum("md5", found.get("md5"))
+    return ObjectInfo(
+        replace(ref, name=found["name"]), int(found["size"]), found.get("etag") or "", (md5,) if md5 else ()
+    )
