@@ -21,6 +21,8 @@ QUICK = settings(
     suppress_health_check=list(HealthCheck),
 )
 """Seconds, and always the same steps."""
+MEMORY = Path("/dev/shm")
+"""Where states are kept if it exists: a machine opens and closes hundreds of databases."""
 LONG = settings(QUICK, max_examples=1500, stateful_step_count=60, derandomize=False, print_blob=True)
 
 
@@ -33,7 +35,7 @@ class CloudMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="machine-", dir=MEMORY if MEMORY.is_dir() else None))
         self.cloud = InProcess(self.folder / "state", self.seed, **self.options)
 
     def teardown(self) -> None:
