@@ -133,7 +133,15 @@ def _guide(cloud: Cloud, endpoint: str, ca: str | None, seed: Path | None) -> st
     """Write the files for clients and tell how to use them; returns the configuration's path, if there is one."""
     folder, settings = cloud.options.state / "client", cloud.settings
     login = access.find_login(cloud, folder, seed)
-    place = guide.Place(endpoint, ca, settings.region, settings.namespace, access.first_compartment(cloud), cloud.token)
+    place = guide.Place(
+        endpoint=endpoint,
+        ca=ca,
+        region=settings.region,
+        namespace=settings.namespace,
+        compartment=access.first_compartment(cloud),
+        token=cloud.token,
+        bucket=access.first_bucket(cloud),
+    )
     sys.stderr.write(guide.prepare(folder, place, login))
     return None if login is None else str(folder / "config")
 

@@ -45,6 +45,7 @@ class Place:
         namespace: of Object Storage.
         compartment: OCID of the compartment to begin with.
         token: of the control calls.
+        bucket: name of a bucket to begin with, or None.
     """
 
     endpoint: str
@@ -53,6 +54,7 @@ class Place:
     namespace: str
     compartment: str
     token: str = field(repr=False)
+    bucket: str | None = None
 
 
 def configuration(region: str, login: Login) -> str:
@@ -122,7 +124,8 @@ def commands(place: Place, config: Path | None, secret_key: tuple[str, str] | No
         f"rclone lsd {REMOTE}:",
     ]
     if secret_key is not None:
-        found.append("python -c \"import boto3; print(boto3.client('s3').list_buckets()['Buckets'])\"")
+        listed = f"list_objects_v2(Bucket='{place.bucket}')['Name']" if place.bucket else "list_buckets()['Buckets']"
+        found.append(f"python -c \"import boto3; print(boto3.client('s3').{listed})\"")
     return found
 
 

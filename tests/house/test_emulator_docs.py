@@ -22,7 +22,13 @@ def block(kind: str) -> str:
 def test_the_guide_on_the_page_is_the_one_printed(tmp_path: pathlib.Path) -> None:
     """Line by line what a start tells, `...` standing for any text or lines."""
     place = guide.Place(
-        "http://127.0.0.1:34733", None, "us-ashburn-1", "rehearsal", "ocid1.compartment.oc1..rehearsalweb", "7d2f1"
+        endpoint="http://127.0.0.1:34733",
+        ca=None,
+        region="us-ashburn-1",
+        namespace="rehearsal",
+        compartment="ocid1.compartment.oc1..rehearsalweb",
+        token="7d2f1",
+        bucket="exports",
     )
     login = guide.Login("ocid1.tenancy.oc1..t", "ocid1.user.oc1..u", "aa:bb", "key.pem", ("access", "secret"))
     told = guide.prepare(tmp_path / "client", place, login)

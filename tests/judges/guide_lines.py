@@ -19,7 +19,7 @@ CLIENTS = Path(os.environ.get("HYPERSDK_CLIENTS_VENV") or CACHE / "hypersdk-clie
         ("oci ", '"name": "exports"'),
         ("rclone ", "exports"),
         ('python -c "import oci', "rehearsal"),
-        ('python -c "import boto3', "'Name': 'exports'"),
+        ('python -c "import boto3', "exports"),
     ],
 )
 def test_the_printed_lines_lead_clients_to_the_emulator(

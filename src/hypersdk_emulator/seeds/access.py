@@ -40,6 +40,12 @@ def first_compartment(cloud: Cloud) -> str:
     return cloud.settings.tenancy_id if row is None else str(row["id"])
 
 
+def first_bucket(cloud: Cloud) -> str | None:
+    """Name of the oldest bucket, if there is one."""
+    row = cloud.db.one("SELECT name FROM buckets ORDER BY created, name LIMIT 1")
+    return None if row is None else str(row["name"])
+
+
 def _read(cloud: Cloud, config: Path) -> Login | None:
     """The login of a configuration, if its key exists and the cloud knows it."""
     parser = configparser.ConfigParser(interpolation=None)
