@@ -110,6 +110,8 @@ async def begin_session(call: Call) -> web.StreamResponse:
 
 def _minutes(body: dict[str, Any]) -> int:
     value = body.get("sessionExpirationInMinutes", MAX_SESSION_MINUTES)
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value[:9])  # the CLI sends the number of its option as a text
     if not isinstance(value, int) or not MIN_SESSION_MINUTES <= value <= MAX_SESSION_MINUTES:
         span = f"{MIN_SESSION_MINUTES} to {MAX_SESSION_MINUTES}"
         raise invalid_parameter(f"sessionExpirationInMinutes must be a whole number from {span}")
