@@ -88,6 +88,7 @@ CREATE TABLE IF NOT EXISTS resources (
     timeline TEXT NOT NULL, parent TEXT NOT NULL, version INTEGER NOT NULL, doc TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS resource_places ON resources (kind, compartment);
 CREATE INDEX IF NOT EXISTS resource_parents ON resources (parent);
+CREATE TABLE IF NOT EXISTS leases (scope TEXT, number INTEGER, until REAL, PRIMARY KEY (scope, number)) WITHOUT ROWID;
 """
 
 # A volume's bytes: layers on layers (blockstorage/layers.py). Expression indexes find what hangs on a volume.

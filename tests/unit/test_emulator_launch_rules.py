@@ -251,21 +251,23 @@ def test_a_console_is_its_facts(firmware, name, boots):
     assert (b"BdsDxe" in text) == (firmware == "UEFI_64")
 
 
-@given(st.integers(27, 30), st.integers(0, 40))
-def test_private_addresses_of_a_subnet_run_out(prefix, count):
-    """Each is new and none of the three that OCI keeps; then there is no free one."""
+@given(st.integers(16, 30))
+def test_oci_keeps_three_addresses_of_a_subnet(prefix):
+    """The first two and the last; every other one has its place, and nothing outside has one."""
     block = addresses.network("cidrBlock", f"10.0.0.0/{prefix}")
-    used: set[str] = set()
-    for _ in range(count):
-        if len(used) == block.num_addresses - 3:
-            refusal(addresses.free_private, block, used)
-            return
-        address = addresses.free_private(block, used)
-        assert address not in {*used, str(block[0]), str(block[1]), str(block[-1])}
-        refusal(addresses.wanted_private, block, {address}, address)
-        used.add(address)
-    for reserved in (block[0], block[1], block[-1], "192.168.0.1", "host"):
-        refusal(addresses.wanted_private, block, set(), str(reserved))
+    span = addresses.usable(block)
+    assert len(span) == block.num_addresses - 3
+    for place in (span.start, span.stop - 1):
+        assert addresses.place_of(block, str(block[place])) == place
+    for reserved in (block[0], block[1], block[-1], "192.168.0.1", "9.255.255.255", "host"):
+        refusal(addresses.place_of, block, str(reserved))
+
+
+def test_public_addresses_are_nobodys():
+    """Each number has an address of its own in the nets kept for documentation."""
+    every = {addresses.public_address(number) for number in range(addresses.PUBLIC_COUNT)}
+    assert len(every) == addresses.PUBLIC_COUNT
+    assert all(each.startswith(("203.0.113.", "198.51.100.", "192.0.2.")) for each in every)
 
 
 @pytest.mark.parametrize("text", ["10.0.0.0/31", "10.0.0.0/8", "10.0.0.1/24", "fd00::/64", "all"])

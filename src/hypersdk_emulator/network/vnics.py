@@ -10,7 +10,7 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.errors import invalid_parameter, missing_parameter, not_authorized_or_not_found
+from hypersdk_emulator.errors import ServiceError, invalid_parameter, missing_parameter, not_authorized_or_not_found
 from hypersdk_emulator.fields import (
     defined_tags,
     optional_flag,
@@ -20,7 +20,7 @@ from hypersdk_emulator.fields import (
     tags,
 )
 from hypersdk_emulator.listing import page
-from hypersdk_emulator.network import addresses
+from hypersdk_emulator.network import addresses, leases
 from hypersdk_emulator.resources import (
     Resource,
     children,
@@ -34,6 +34,8 @@ from hypersdk_emulator.timeline import Timeline
 VNIC, ATTACHMENT, SUBNET, GROUP = "vnic", "vnicattachment", "subnet", "networksecuritygroup"
 MAX_GROUPS = 5
 """Network security groups of one VNIC (documentation, 'Network Security Groups')."""
+PUBLIC = "public"
+"""Scope of the leases of public addresses."""
 UNKNOWN_SUBNET = "10.0.0.0/16"
 """Addresses of a subnet that only its OCID is known of."""
 SEEDED_SUBNET = "ocid1.subnet.oc1..seeded"
@@ -168,29 +170,45 @@ def _mac(cloud: Cloud) -> str:
     return f"02:00:17:{digits[:2]}:{digits[2:4]}:{digits[4:]}".upper()
 
 
-def _addresses(cloud: Cloud, new: NewVnic, subnet: Mapping[str, Any]) -> dict[str, str | None]:
-    """A private address, and a public one if asked for, or if nothing is said and the subnet is public."""
+def _addresses(cloud: Cloud, new: NewVnic, subnet: Mapping[str, Any]) -> dict[str, Any]:
+    """A private address, and a public one if asked for, or if nothing is said and the subnet is public.
+
+    Raises:
+        ServiceError: 400 for what the subnet does not allow or has not, 409 for an address in use, or if none is left.
+    """
     private_only = bool(subnet.get("prohibitPublicIpOnVnic"))
     if new.public and private_only:
         raise invalid_parameter(f"assignPublicIp: the subnet {new.subnet_id} prohibits public addresses")
     block = addresses.Network(subnet.get("cidrBlock", UNKNOWN_SUBNET))
-    used = {each.doc["privateIp"] for each in live_vnics(cloud, new.subnet_id)}
-    public = None
+    place, number = _private_place(cloud, new, block), None
     if new.public or (new.public is None and not private_only):
-        public = addresses.free_public({each.doc["publicIp"] for each in _living(cloud, resources_of(cloud.db, VNIC))})
+        number = leases.take(cloud, PUBLIC, 0, addresses.PUBLIC_COUNT - 1)
+        if number is None:
+            raise ServiceError(400, "LimitExceeded", "There is no free public address")
+    return {
+        "privateIp": str(block[place]),
+        "publicIp": None if number is None else addresses.public_address(number),
+        "leases": [[new.subnet_id, place], *([] if number is None else [[PUBLIC, number]])],
+    }
+
+
+def _private_place(cloud: Cloud, new: NewVnic, block: addresses.Network) -> int:
     if new.private_ip is not None:
-        return {"privateIp": addresses.wanted_private(block, used, new.private_ip), "publicIp": public}
-    return {"privateIp": addresses.free_private(block, used), "publicIp": public}
+        place = addresses.place_of(block, new.private_ip)
+        if not leases.take_one(cloud, new.subnet_id, place):
+            raise ServiceError(409, "Conflict", f"privateIp {new.private_ip} is in use")
+        return place
+    span = addresses.usable(block)
+    free = leases.take(cloud, new.subnet_id, span.start, span.stop - 1)
+    if free is None:
+        raise ServiceError(400, "LimitExceeded", f"There is no free address in {new.subnet_id}")
+    return free
 
 
 def live_vnics(cloud: Cloud, subnet_id: str) -> list[Resource]:
     """The VNICs in a subnet that are not gone."""
-    return _living(cloud, children(cloud.db, VNIC, subnet_id))
-
-
-def _living(cloud: Cloud, vnics: list[Resource]) -> list[Resource]:
     now = cloud.clock.timestamp()
-    return [each for each in vnics if each.state(now) != TERMINATED]
+    return [each for each in children(cloud.db, VNIC, subnet_id) if each.state(now) != TERMINATED]
 
 
 def release_vnics(cloud: Cloud, instance_id: str, seconds: float) -> None:
@@ -202,6 +220,8 @@ def release_vnics(cloud: Cloud, instance_id: str, seconds: float) -> None:
         vnic = find_resource(cloud.db, VNIC, attachment.doc["vnicId"])
         end = Timeline.through(("TERMINATING",), TERMINATED, start=now, seconds=seconds)
         vnic.changed(timeline=end).save(cloud.db)
+        for scope, number in vnic.doc["leases"]:
+            leases.release(cloud, scope, number, now + seconds)
 
 
 def _attachment_json(call: Call, attachment: Resource) -> dict[str, Any]:
