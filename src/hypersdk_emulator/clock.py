@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from hypersdk_emulator.database import Database
 
+LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""The clock goes no further: ages added to a time must still be a date with four digits for the year."""
+
 
 class Clock:
     """Real time plus what was advanced; it survives a restart and, once something happened, never goes back.
@@ -42,9 +45,15 @@ class Clock:
         return self._wall()
 
     def advance(self, seconds: float) -> None:
-        """Jump forward by this many virtual seconds."""
+        """Jump forward by this many virtual seconds.
+
+        Raises:
+            ValueError: Back, or behind `LATEST`.
+        """
         if seconds < 0:
             raise ValueError("the clock never goes back")
+        if self.timestamp() + seconds > LATEST:
+            raise ValueError(f"the clock ends at {iso(LATEST)}")
         self._set(self.timestamp() + seconds)
 
     async def until(self, moment: float) -> None:

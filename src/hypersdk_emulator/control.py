@@ -96,7 +96,10 @@ async def advance_clock(call: Call) -> web.StreamResponse:
     seconds = body.get("advanceSeconds")
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds <= MAX_ADVANCE_SECONDS:
         raise invalid_parameter("advanceSeconds must be a number from 0")
-    call.cloud.clock.advance(float(seconds))
+    try:
+        call.cloud.clock.advance(float(seconds))
+    except ValueError as error:
+        raise invalid_parameter(f"advanceSeconds: {error}") from None
     ageing.catch_up_all(call.cloud)
     return call.reply({"now": call.cloud.clock.now().isoformat()})
 

@@ -78,9 +78,23 @@ def test_a_seed_may_start_the_clock_anywhere_only_in_an_empty_cloud():
         clock.start_at(14.0, empty=False)
     clock.start_at(20.0, empty=False)
     assert (clock.timestamp(), clock.wall()) == (20.0, 1005.0)
+    with pytest.raises(ValueError, match="the clock ends at 9000-01-01"):
+        clock.advance(9000 * 366 * 86400.0)
 
 
-@pytest.mark.parametrize("value", ["2026-01-01", "2026-01-01T00:00:00", "yesterday", 1767225600, "Z", "0001-13-01Z"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-01",
+        "2026-01-01T00:00:00",
+        "yesterday",
+        1767225600,
+        "Z",
+        "0001-13-01Z",
+        "1960-01-01T00:00:00Z",
+        "9999-01-01T00:00:00Z",
+    ],
+)
 def test_a_clock_that_is_no_moment_in_utc_is_refused(tmp_path, value):
     """The seed's `clock` is a time with a Z; everything else is named."""
     assert Reader(tmp_path, None).read({"clock": "2026-01-01T00:00:00Z"}).clock == 1767225600.0

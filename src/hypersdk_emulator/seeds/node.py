@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 
+from hypersdk_emulator.clock import LATEST
+
 T = TypeVar("T")
 
 OCID = re.compile(r"ocid1\.[a-z0-9]+\.[a-z0-9]+\.[a-z0-9-]*\.[a-z0-9._-]+")
@@ -111,10 +113,14 @@ class Node:
 
 
 def _moment(value: Any) -> float | None:
-    try:
-        return datetime.fromisoformat(value.removesuffix("Z") + "+00:00").timestamp() if value.endswith("Z") else None
-    except (AttributeError, ValueError):
+    """A text with a date, a time and a Z, as seconds since the epoch; None if it is none, or no time of the clock."""
+    if not isinstance(value, str) or not value.endswith("Z"):
         return None
+    try:
+        moment = datetime.fromisoformat(value.removesuffix("Z") + "+00:00").timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return moment if 0 <= moment <= LATEST else None
 
 
 def _is_ocid(value: Any) -> bool:
