@@ -76,11 +76,13 @@ class Database:
         """Run one statement with positional values.
 
         Raises:
-            ServiceError: 400 for a value that no column can hold: a number of more than 64 bits, half a character.
+            ServiceError: 400 for a value that no column can hold: a list, more than 64 bits, half a character.
         """
         try:
             return self._connection.execute(statement, values)
-        except (OverflowError, UnicodeEncodeError) as error:
+        except (OverflowError, UnicodeEncodeError, sqlite3.ProgrammingError) as error:
+            if isinstance(error, sqlite3.ProgrammingError) and "binding parameter" not in str(error):
+                raise
             raise invalid_parameter(f"A value cannot be stored: {error}") from None
 
     def executemany(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:

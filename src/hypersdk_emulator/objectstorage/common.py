@@ -119,7 +119,9 @@ def check_name(name: Any) -> str:
 # ---------------------------------------------------------------- conditions
 
 
-def _etag(value: str) -> str:
+def _etag(value: Any) -> str:
+    if not isinstance(value, str):
+        raise invalid_parameter("An etag must be a text")
     return value.strip().removeprefix("W/").strip('"')
 
 
@@ -371,9 +373,9 @@ def window(header: str | None, size: int) -> Window | None:
     return Window(start, end, size)
 
 
-def required_text(body: Mapping[str, Any], name: str) -> str:
-    """A text field of a JSON body that must be there."""
-    value = body.get(name)
+def required_text(body: Any, name: str) -> str:
+    """A text field that an object in a JSON body must have."""
+    value = body.get(name) if isinstance(body, dict) else None
     if not isinstance(value, str) or not value:
         raise invalid_parameter(f"{name} must be a text")
     return value
