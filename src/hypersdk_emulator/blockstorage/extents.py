@@ -5,7 +5,7 @@ the extents that it owns: a block is read from the first layer that owns it, and
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 BLOCK = 4096
 """Bytes; the smallest step of OCI's changed-block maps, and of the files' own holes."""
@@ -70,11 +70,11 @@ def covering(offset: int, length: int) -> Extent:
     return offset // BLOCK, -(-(offset + length) // BLOCK)
 
 
-def resolve(chain: Sequence[Extents], start: int, stop: int) -> list[Piece]:
+def resolve(chain: Iterable[Extents], start: int, stop: int) -> list[Piece]:
     """Where a range of blocks is read from, in order and without gaps.
 
     Args:
-        chain: What each layer owns, newest first.
+        chain: What each layer owns, newest first; not read further than needed.
         start: First block.
         stop: Behind the last block.
     """

@@ -16,10 +16,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from hypersdk_emulator.blockstorage.extents import BLOCK, Extent, Extents, covering, resolve
-from hypersdk_emulator.database import Database
+from hypersdk_emulator.database import Database, Row
 
 READER = "reader/"
 """Owners with this prefix are reads under way; a start drops them."""
@@ -27,10 +28,10 @@ QCOW2_SIZE_AT = 24
 """Offset of the 64-bit virtual size in a QCOW2 header (QEMU, docs/interop/qcow2.txt)."""
 
 _CHAIN = """
-WITH RECURSIVE chain(id, parent, depth) AS (
+WITH RECURSIVE chain(number, below, depth) AS (
     SELECT id, parent, 0 FROM layers WHERE id = ?
-    UNION ALL SELECT layers.id, layers.parent, depth + 1 FROM layers JOIN chain ON layers.id = chain.parent)
-SELECT id FROM chain ORDER BY depth
+    UNION ALL SELECT layers.id, layers.parent, depth + 1 FROM layers JOIN chain ON layers.id = chain.below)
+SELECT layers.* FROM chain JOIN layers ON layers.id = chain.number ORDER BY depth
 """
 
 
@@ -168,8 +169,7 @@ class LayerStore:
         """The layer of a number."""
         row = self._db.one("SELECT * FROM layers WHERE id = ?", number)
         assert row is not None, f"there is no layer {number}"
-        file = None if row["file"] is None else Path(row["file"])
-        return Layer(row["id"], row["parent"], bool(row["frozen"]), row["length"], file, row["format"])
+        return _layer(row)
 
     def raw_file(self, layer: Layer) -> Path:
         """Where the layer's bytes are, each at its place on the disk. A QCOW2's is made by `qcow2s`' caller."""
@@ -177,8 +177,7 @@ class LayerStore:
 
     def qcow2s(self, layer: int) -> list[Layer]:
         """The layers of a chain that are QCOW2 files and have no raw file yet."""
-        layers = [self.layer(each) for each in self._chain(layer)]
-        return [each for each in layers if each.format != "raw" and not self.raw_file(each).exists()]
+        return [each for each in self._chain(layer) if each.format != "raw" and not self.raw_file(each).exists()]
 
     def scratch(self) -> Path:
         """A fresh path for a file to come; what a kill leaves there is removed at the next start."""
@@ -209,6 +208,8 @@ class LayerStore:
 
     def read(self, layer: int, offset: int, length: int) -> bytes:
         """Bytes of the disk that ends in a layer; zeros behind its end."""
+        if not length:
+            return b""
         found = bytearray(length)
         for source in self.sources(layer, offset, length):
             first, last = max(source.start, offset), min(source.stop, offset + length)
@@ -220,9 +221,8 @@ class LayerStore:
     def sources(self, layer: int, offset: int, length: int) -> list[Source]:
         """Where the bytes of a range are, in order; what no source covers is zero. Whole blocks: they may reach out."""
         start, stop = covering(offset, length) if length else (0, 0)
-        chain = [self.layer(each) for each in self._chain(layer)]
-        owned = [Extents(self._extents(each.id, start, stop)) for each in chain]
-        pieces = resolve(owned, start, stop)
+        chain = self._chain(layer)
+        pieces = resolve((Extents(self._extents(each.id, start, stop)) for each in chain), start, stop)
         return [
             Source(first * BLOCK, last * BLOCK, self.raw_file(chain[place]))
             for first, last, place in pieces
@@ -231,11 +231,10 @@ class LayerStore:
 
     def changed(self, first: int, second: int) -> Extents | None:
         """The blocks written between two frozen layers of one chain; None if the first is not below the second."""
-        chain = self._chain(second)
-        if first not in chain:
+        between = list(takewhile(lambda layer: layer.id != first, self._chain(second)))
+        if first not in (second, *(layer.parent for layer in between)):
             return None
-        between = chain[: chain.index(first)]
-        return Extents(extent for layer in between for extent in self.extents(layer))
+        return Extents(extent for layer in between for extent in self.extents(layer.id))
 
     def extents(self, layer: int) -> Extents:
         """All that one layer owns."""
@@ -244,7 +243,7 @@ class LayerStore:
 
     def owned(self, layer: int) -> Extents:
         """The blocks of the disk that ends in a layer which are in any of its layers."""
-        return Extents(extent for each in self._chain(layer) for extent in self.extents(each))
+        return Extents(extent for each in self._chain(layer) for extent in self.extents(each.id))
 
     # ------------------------------------------------------------ order
 
@@ -283,8 +282,9 @@ class LayerStore:
         assert number is not None
         return number
 
-    def _chain(self, layer: int) -> list[int]:
-        return [int(row["id"]) for row in self._db.all(_CHAIN, layer)]
+    def _chain(self, layer: int) -> list[Layer]:
+        """The layers of a disk, newest first."""
+        return [_layer(row) for row in self._db.all(_CHAIN, layer)]
 
     def _extents(self, layer: int, start: int, stop: int) -> list[Extent]:
         """The extents of a layer that touch a range; the index finds them without reading the others."""
@@ -323,6 +323,11 @@ class LayerStore:
             self._db.execute("DELETE FROM layer_extents WHERE layer = ?", number)
             self._db.execute("DELETE FROM layers WHERE id = ?", number)
             number = layer.parent
+
+
+def _layer(row: Row) -> Layer:
+    file = None if row["file"] is None else Path(row["file"])
+    return Layer(row["id"], row["parent"], bool(row["frozen"]), row["length"], file, row["format"])
 
 
 def _virtual_size(file: Path, disk_format: str) -> int:
