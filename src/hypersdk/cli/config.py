@@ -70,7 +70,7 @@ def _derived(config: Config) -> dict[str, str | None]:
 def check(ctx: click.Context) -> None:
     """Sign in, make one signed call and say what works, or why it does not.
 
-    A bucket and a compartment that the settings name are looked at too, and a principal's own compartment.
+    A bucket and a compartment that the settings name are looked at too.
     """
     from hypersdk.vendors.oci.check import check_access, file_warnings, missing_policies
 

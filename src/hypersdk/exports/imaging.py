@@ -14,7 +14,7 @@ from typing import Any
 from hypersdk import errors
 from hypersdk.exports.context import Context, needing, policy
 from hypersdk.exports.landing import check_space, seen_object
-from hypersdk.exports.links import Link, make_link, withdraw_links
+from hypersdk.exports.links import Link, make_link, prove_links, withdraw_links
 from hypersdk.exports.options import RUN_TAG
 from hypersdk.exports.plan import Step, Target, retry_token
 from hypersdk.exports.preflight import RUNNING, STOPPED, preflight
@@ -37,10 +37,12 @@ STATUS_OBJECT = 64 * 1024
 _NONE = Operation(None, "")
 
 
-def run_preflight(ctx: Context, _step: Step) -> Mapping[str, Any]:
+def run_preflight(ctx: Context, step: Step) -> Mapping[str, Any]:
     """Refuse now what would fail later."""
     instance = ctx.call("look at the instance", lambda: ctx.rooms.provider.instance(ctx.plan.instance_id))
     found = preflight(ctx.rooms, ctx.plan, ctx.options, instance)
+    if ctx.rooms.provider.writes_by_link:
+        prove_links(ctx, step, ctx.plan.targets[0])
     for note in found.notes:
         ctx.rooms.note(note)
     return found.to_json()
@@ -58,7 +60,8 @@ def run_create_image(ctx: Context, step: Step) -> Mapping[str, Any]:
 
 def _find_image(ctx: Context) -> Image | None:
     plan = ctx.plan
-    named = ctx.rooms.provider.images(plan.compartment_id, name=plan.image_name)
+    with needing(policy("manage instance-images")):
+        named = list(ctx.rooms.provider.images(plan.compartment_id, name=plan.image_name))
     ours = [image for image in named if image.tags.get(RUN_TAG) == plan.run_id]
     alive = [image for image in ours if image.lifecycle_state != "DELETED"]
     if ours and not alive:

@@ -28,6 +28,25 @@ class Link:
     url: Secret
 
 
+def prove_links(ctx: Context, step: Step, target: Target) -> None:
+    """Make a link and withdraw it: nothing else shows before the image is made that the export can have one.
+
+    Raises:
+        PreflightRefused: it cannot.
+    """
+    try:
+        make_link(ctx, step, target)
+        withdraw_links(ctx, target)
+    except (errors.NotFoundError, errors.PermissionDenied, errors.RequestRefused) as error:
+        bucket = f"{target.staging.namespace}/{target.staging.bucket}"
+        raise errors.PreflightRefused(
+            f"this kind of sign-in exports by a pre-authenticated link, and none can be made in bucket {bucket}: "
+            f"{error.message}",
+            resource=bucket,
+            hint=error.hint,
+        ) from error
+
+
 def make_link(ctx: Context, step: Step, target: Target) -> Link:
     """Make a link that writes the staging object.
 

@@ -20,6 +20,9 @@ from hypersdk.retry import Retrier
 DEAD_INSTANCE_STATES = frozenset({"TERMINATING", "TERMINATED"})
 DEAD_IMAGE_STATES = frozenset({"DELETED"})
 
+_READING = {"instance": "use instances", "image": "manage instance-images"}
+"""What reading them needs, in the words that an export needs anyway (reference: oci-api.md, section 7)."""
+
 MOST_NAMED = 5
 """How many of the unread compartments, or of the candidates, an error names."""
 
@@ -224,7 +227,8 @@ def _only(kind: str, name: str, listing: Listing[R], dead: frozenset[str], repor
     refuse_partial(
         listing,
         f"cannot tell which {kind} is {name!r}",
-        f"give the {kind}'s OCID, or the compartment with -c",
+        f"give the {kind}'s OCID, or a compartment that you can read with -c; reading one needs: "
+        f"allow group G to {_READING[kind]} in compartment C",
     )
     ends = ", ".join(sorted({found.resource.lifecycle_state for found in named if found not in alive}))
     if not alive:

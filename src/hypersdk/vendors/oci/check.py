@@ -66,7 +66,7 @@ def local_facts(settings: OciSettings) -> Iterator[tuple[str, str]]:
 
 
 def missing_policies(session: OciSession, namespace: str) -> Iterator[str]:
-    """Look at what the settings name, and at a principal's own compartment: one line for each that is hidden from us.
+    """Look at the bucket and the compartment that the settings name: one line for each that is hidden from us.
 
     Args:
         session: signed in.
@@ -78,8 +78,7 @@ def missing_policies(session: OciSession, namespace: str) -> Iterator[str]:
         storage = session.client("ObjectStorageClient")
         look = partial(storage.get_bucket, settings.namespace or namespace, settings.bucket)
         yield from _hidden(place, look, who.allow("read buckets", "B"), who.allow("manage objects", "B"))
-    compartment = settings.compartment_ocid or who.compartment_id
-    if compartment:
+    if compartment := settings.compartment_ocid:
         compute = session.client("ComputeClient")
         look = partial(compute.list_instances, compartment, limit=1)
         needed = who.allow("use instances", "C"), who.allow("manage instance-images", "C")
