@@ -198,4 +198,6 @@ def test_rows_are_found() -> None:
     with pytest.raises(ServiceError) as refused:
         find("PATCH", "/b/k", {}, {})
     assert refused.value.status == 405
+    with pytest.raises(ServiceError, match="InvalidBucketName"):
+        find("GET", "//k", {}, {})
     assert len({row.route.operation for row in ROWS}) == len(ROWS)

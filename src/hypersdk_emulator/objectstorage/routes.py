@@ -26,6 +26,10 @@ from hypersdk_emulator.routing import Route
 _SERVICE = "objectstorage"
 _BUCKET = "/n/{namespace}/b/{bucket}"
 _NO_REPLICA = "the destination becomes read-only, but no object is replicated to it; only within this region"
+_NO_TIERING = "auto-tiering is kept and shown, but moves nothing"
+_ONE_REGION = "the copy is there when the call is answered; only within this region"
+_PROMPT = "rules act at midnight UTC at once, not within a day"
+_NO_CIPHER = "nothing is encrypted: keys are kept, shown and asked for; any key of Key Management is taken"
 _PAR = "/p/{token}/n/{namespace}/b/{bucket}"
 
 
@@ -64,7 +68,7 @@ _ROWS = (
     _row("CreateBucket", "POST", "/n/{namespace}/b", buckets.create_bucket),
     _bucket("GetBucket", "GET", "", buckets.get_bucket),
     _bucket("HeadBucket", "HEAD", "", buckets.get_bucket),
-    _bucket("UpdateBucket", "POST", "", buckets.update_bucket),
+    _bucket("UpdateBucket", "POST", "", buckets.update_bucket, differs=_NO_TIERING),
     _bucket("DeleteBucket", "DELETE", "", buckets.delete_bucket),
     _bucket("ListObjects", "GET", "/o", objectlists.list_objects, "public"),
     _bucket("ListObjectVersions", "GET", "/objectversions", versionlists.list_object_versions),
@@ -73,12 +77,18 @@ _ROWS = (
     _body("PutObject", _BUCKET + "/o/{object*}", objects.put_object),
     _bucket("DeleteObject", "DELETE", "/o/{object*}", objects.delete_object),
     _bucket("RenameObject", "POST", "/actions/renameObject", copies.rename_object),
-    _bucket("CopyObject", "POST", "/actions/copyObject", copies.copy_object),
+    _bucket("CopyObject", "POST", "/actions/copyObject", copies.copy_object, differs=_ONE_REGION),
     _bucket("BatchDeleteObjects", "POST", "/actions/batchDeleteObjects", copies.batch_delete),
     _bucket("RestoreObjects", "POST", "/actions/restoreObjects", tiers.restore_objects),
     _bucket("UpdateObjectStorageTier", "POST", "/actions/updateObjectStorageTier", tiers.update_tier),
-    _bucket("ReencryptBucket", "POST", "/actions/reencrypt", encryption.reencrypt_bucket),
-    _bucket("ReencryptObject", "POST", "/actions/reencrypt/{object*}", encryption.reencrypt_object),
+    _bucket("ReencryptBucket", "POST", "/actions/reencrypt", encryption.reencrypt_bucket, differs=_NO_CIPHER),
+    _bucket(
+        "ReencryptObject",
+        "POST",
+        "/actions/reencrypt/{object*}",
+        encryption.reencrypt_object,
+        differs=_NO_CIPHER,
+    ),
     _bucket("MakeBucketWritable", "POST", "/actions/makeBucketWritable", replication.make_writable),
     _bucket("CreateReplicationPolicy", "POST", "/replicationPolicies", replication.create, differs=_NO_REPLICA),
     _bucket("ListReplicationPolicies", "GET", "/replicationPolicies", replication.list_policies),
@@ -95,7 +105,7 @@ _ROWS = (
     _bucket("ListPreauthenticatedRequests", "GET", "/p", pars.list_pars),
     _bucket("GetPreauthenticatedRequest", "GET", "/p/{par*}", pars.get),
     _bucket("DeletePreauthenticatedRequest", "DELETE", "/p/{par*}", pars.delete),
-    _bucket("PutObjectLifecyclePolicy", "PUT", "/l", bucketrules.put_policy),
+    _bucket("PutObjectLifecyclePolicy", "PUT", "/l", bucketrules.put_policy, differs=_PROMPT),
     _bucket("GetObjectLifecyclePolicy", "GET", "/l", bucketrules.get_policy),
     _bucket("DeleteObjectLifecyclePolicy", "DELETE", "/l", bucketrules.delete_policy),
     _bucket("CreateRetentionRule", "POST", "/retentionRules", bucketrules.create_rule),

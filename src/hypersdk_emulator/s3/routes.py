@@ -123,6 +123,8 @@ def find(method: str, path: str, query: Mapping[str, str], headers: Mapping[str,
         ServiceError: 501 for subresources that OCI does not have, 405 for other methods, 400 for bad encoding.
     """
     bucket, _, key = path.removeprefix("/").partition("/")
+    if key and not bucket:
+        raise ServiceError(400, "InvalidBucketName", "The specified bucket is not valid.")
     pattern = _OBJECT if key else _BUCKET if bucket else _SERVICE
     for row in ROWS:
         fits = row.route.method == method and row.route.pattern.partition("?")[0] == pattern

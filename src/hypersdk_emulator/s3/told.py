@@ -84,6 +84,7 @@ def native(
         call.request_id,
         call.fault,
         call.replies,
+        call.grants,
         told=CIMultiDict(headers or {}),
         asked=asked,
         detail=detail,
