@@ -49,6 +49,7 @@ SPANS: dict[str, Span] = {
     # The guest shuts down by itself; one that does not is cut off after 15 minutes: `"paceOf": {...: 7.5}`.
     "InstanceAction/SOFTSTOP": Span(2 * _MINUTE),
     "InstanceAction/SOFTRESET": Span(2 * _MINUTE),
+    "UpdateInstance": Span(_MINUTE),
     "LaunchInstance": Span(2 * _MINUTE),
     "TerminateInstance": Span(2 * _MINUTE),
     "CreateVolume": Span(10.0),
@@ -64,11 +65,9 @@ SPANS: dict[str, Span] = {
     "CreateBootVolumeBackup/INCREMENTAL": _INCREMENTAL_BACKUP,
     "CreateVolumeGroupBackup": _FULL_BACKUP,
     "CreateVolumeGroupBackup/INCREMENTAL": _INCREMENTAL_BACKUP,
-    "CopyObject": Span(1.0, 10.0),
-    "RestoreObjects": Span(3600.0),
 }
 """What OCI takes. Sources: the recordings above, documentation ('Overview of Boot Volume Cloning', 'Block Volume
-Backups', 'Stopping an Instance', 'Restoring Archived Objects': at most an hour); starts and stops: what users see."""
+Backups', 'Stopping an Instance'); starts and stops are what users see."""
 
 OTHERWISE = Span(10.0)
 """Attaching, detaching, deleting and what else takes a moment."""

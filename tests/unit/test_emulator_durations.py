@@ -9,6 +9,7 @@ from hypersdk_emulator.clock import Clock
 from hypersdk_emulator.database import Database
 from hypersdk_emulator.durations import OTHERWISE, SPANS, duration
 from hypersdk_emulator.randomness import Randomness
+from hypersdk_emulator.routes import ROUTES
 from hypersdk_emulator.seeds.node import SeedError
 from hypersdk_emulator.seeds.seed import Reader
 
@@ -40,6 +41,11 @@ def test_pace_1_keeps_to_what_the_documentation_says():
     assert 2 * MINUTE < at_pace_1("CreateVolumeBackup", 50) < 3600 < at_pace_1("CreateVolumeBackup/FULL", 1024)
     assert at_pace_1("CreateVolumeBackup/INCREMENTAL", 1024) < at_pace_1("CreateVolumeBackup", 1024)
     assert at_pace_1("AttachVolume") == OTHERWISE.fixed
+
+
+def test_every_rule_is_of_an_operation():
+    """No rule is left over: each is for an operation that there is, or for an import, which is a CreateImage."""
+    assert {name.partition("/")[0] for name in SPANS} - {route.operation for route in ROUTES} == {"ImportImage"}
 
 
 @given(
