@@ -98,9 +98,7 @@ async def serve(arguments: argparse.Namespace, state: Path, seed: Seed | None) -
     side = [make_runner(cloud, (*METADATA, *PARENTS)), make_runner(cloud, PROXYMUX)]
     for each in side:
         await each.setup()
-    metadata = Listener(side[0], arguments.host, arguments.metadata_port, None)
-    await metadata.open()
-    cloud.metadata_port = metadata.port
+    metadata = await _open_metadata(cloud, side[0], arguments.host, arguments.metadata_port)
     if arguments.oke_host:
         await _open_cluster(cloud, side[1], arguments.oke_host)
     endpoint, ca = f"{'https' if authority else 'http'}://{listener.netloc}", str(authority.ca) if authority else None
@@ -120,6 +118,22 @@ async def serve(arguments: argparse.Namespace, state: Path, seed: Seed | None) -
     for each in (runner, *side):
         await each.cleanup()
     await cloud.close()
+
+
+async def _open_metadata(cloud: Cloud, runner: web.ServerRunner, host: str, port: int) -> Listener:
+    """Listen as the metadata service: on a port asked for, else on that of the last run if it is free."""
+    kept = int(cloud.db.setting("metadata-port") or 0)
+    listener = Listener(runner, host, port or kept, None)
+    try:
+        await listener.open()
+    except OSError:
+        if port or not kept:
+            raise
+        listener = Listener(runner, host, 0, None)
+        await listener.open()
+    cloud.metadata_port = listener.port
+    cloud.db.set_setting("metadata-port", listener.port)
+    return listener
 
 
 async def _open_cluster(cloud: Cloud, runner: web.ServerRunner, host: str) -> None:

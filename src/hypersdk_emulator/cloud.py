@@ -22,7 +22,7 @@ from hypersdk_emulator.signatures import TokenIssuer
 LOG_BYTES = 48 << 20  # of memory for the request log, which keeps the newest ones: about 40,000 plain requests
 _ENTRY_BYTES = 1000  # of an entry without its texts of any length, measured
 
-_LASTING_SETTINGS = ("control-token", "session-signing-key", "instance-authority", "runs")
+_LASTING_SETTINGS = ("control-token", "session-signing-key", "instance-authority", "metadata-port", "runs")
 """What outlives `Cloud.reset`: those who hold a token or a certificate go on."""
 
 

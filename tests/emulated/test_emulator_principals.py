@@ -131,6 +131,19 @@ def test_federation_refuses_an_expired_certificate(emulator):
     assert refused.value.status == 401
 
 
+def test_instance_principals_outlive_a_restart_and_a_reset(emulator):
+    """The address of the metadata service, certificates and tokens are good after a restart, new ones after a reset."""
+    emulator.control("POST", "clock", {"advanceSeconds": HOUR})
+    signer, address = instance_signer(emulator), emulator.metadata
+    emulator.stop()
+    emulator.start()
+    assert emulator.metadata == address
+    assert storage(emulator, signer).get_namespace().data == emulator.namespace
+    emulator.control("POST", "reset")
+    emulator.control("PUT", "seed", emulator.seed.value)
+    assert storage(emulator, instance_signer(emulator)).get_namespace().data == emulator.namespace
+
+
 @pytest.mark.parametrize("change", ["signature", "key id", "chain", "certificate", "public key", "skew"])
 def test_federation_refuses_what_does_not_fit(emulator, change):
     """A certificate of nobody's, another's fingerprint, a missing chain, a small key: no token, and no 500."""

@@ -15,6 +15,7 @@ from hypersdk_emulator.compute.records import Instance, find_instance
 from hypersdk_emulator.compute.state import InstanceState
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.identity import authority
+from hypersdk_emulator.identity.domains import FAULT_DOMAINS
 from hypersdk_emulator.resources import REGION_KEYS
 from hypersdk_emulator.routing import Handler, Route
 
@@ -73,7 +74,7 @@ def document(call: Call, instance: Instance) -> dict[str, Any]:
     region = settings.region
     return {
         "availabilityDomain": doc["availabilityDomain"],
-        "faultDomain": doc.get("faultDomain", "FAULT-DOMAIN-1"),
+        "faultDomain": doc.get("faultDomain") or FAULT_DOMAINS[0],
         "compartmentId": instance.compartment,
         "displayName": instance.name,
         "hostname": instance.name,

@@ -123,10 +123,10 @@ def _make_authority(now: dt.datetime) -> dict[str, str]:
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hypersdk emulator instance root")])
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hypersdk emulator instance intermediate")])
-    end = now + dt.timedelta(days=_AUTHORITY_DAYS)
-    root = _builder(root_name, root_name, root_key.public_key(), now, end)
+    begin, end = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), now + dt.timedelta(days=_AUTHORITY_DAYS)
+    root = _builder(root_name, root_name, root_key.public_key(), begin, end)
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
-    middle = _builder(name, root_name, key.public_key(), now, end)
+    middle = _builder(name, root_name, key.public_key(), begin, end)
     middle = middle.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     return {
         "root": _pem(root.sign(root_key, hashes.SHA256())),

@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -42,7 +43,7 @@ async def security_token(call: Call) -> web.StreamResponse:
         raise invalid_parameter(f"publicKey: has {key.key_size} bits, at least {MIN_KEY_BITS} are needed")
     try:
         holder = authority.certified(call.cloud, leaf, chain)
-    except authority.CertificateRefused as refused:
+    except (ValueError, UnsupportedAlgorithm) as refused:  # certificates are read when they are looked at
         raise signers.refusal(call, str(refused)) from None
     await signers.checked(call, lambda key_id: _holder_key(call, key_id, leaf, holder), host_signed=False)
     claims = {

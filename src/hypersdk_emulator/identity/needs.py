@@ -192,7 +192,7 @@ _IN_A_VCN = {
 
 def _in_a_vcn() -> dict[str, str]:
     """The five calls of each kind of thing that a VCN holds."""
-    found = {}
+    found: dict[str, str] = {}
     for noun, prefix in _IN_A_VCN.items():
         found |= {
             f"List{noun}s": f"{prefix}_READ@compartmentId",
