@@ -7,16 +7,11 @@ import tarfile
 import pytest
 from emulator import PLATFORM_IMAGE, compartment_id, instance_id
 from oci.core import models as cm
-from sdk import Sdk, gaps, refused, until
+from sdk import gaps, refused, until
 
 DOMAIN = "Test:US-ASHBURN-AD-1"
 FIRMWARE = "Compute.Firmware"
 FLEX, ARM, FIXED = "VM.Standard.E4.Flex", "VM.Standard.A1.Flex", "VM.Standard2.1"
-
-
-@pytest.fixture
-def sdk(emulator):
-    return Sdk(emulator)
 
 
 def version(sdk):
@@ -271,9 +266,9 @@ def test_launch_modes_of_an_import(sdk):
         assert (options.network_type, options.firmware) == (network, "BIOS")
 
 
-def test_the_life_of_a_schema(start_emulator):
+def test_the_life_of_a_schema(make_cloud):
     """CREATING, ACTIVE; one per image; repeatable by token; found by image, merged, listed, updated, moved, deleted."""
-    sdk = Sdk(start_emulator(compartments=("main", "other"), transition_seconds=100))
+    sdk = make_cloud(compartments=("main", "other"), transition_seconds=100)
     made = sdk.compute.create_image(
         cm.CreateImageDetails(compartment_id=sdk.compartment, instance_id=instance_id("web-01"))
     ).data
@@ -328,9 +323,9 @@ def test_a_schema_says_only_what_the_global_one_knows(sdk):
 # ---------------------------------------------------------------- images themselves
 
 
-def test_an_image_is_renamed_tagged_and_moved(start_emulator):
+def test_an_image_is_renamed_tagged_and_moved(make_cloud):
     """UpdateImage takes name, tags and the system's name; ChangeImageCompartment moves it; old etags are a 412."""
-    sdk = Sdk(start_emulator(compartments=("main", "other")))
+    sdk = make_cloud(compartments=("main", "other"))
     image = custom_image(sdk, defined_tags={"ops": {"cost": "7"}})
     assert (image.defined_tags, gaps(image)) == ({"ops": {"cost": "7"}}, [])
     change = cm.UpdateImageDetails(

@@ -1,16 +1,10 @@
 """Console histories of the emulator, asked by Oracle's SDK."""
 
-import pytest
 from emulator import compartment_id, instance_id
 from oci.core import models as cm
-from sdk import Sdk, gaps, refused, until
+from sdk import gaps, refused, until
 
 WEB = instance_id("web-01")
-
-
-@pytest.fixture
-def sdk(emulator):
-    return Sdk(emulator)
 
 
 def capture(sdk, instance=WEB, **fields):
@@ -29,9 +23,9 @@ def whole(sdk, history):
     return text if isinstance(text, bytes) else text.encode()
 
 
-def test_a_capture_takes_its_time(start_emulator):
+def test_a_capture_takes_its_time(make_cloud):
     """REQUESTED, GETTING-HISTORY, SUCCEEDED on the virtual clock; the content is a 409 before."""
-    sdk = Sdk(start_emulator(transition_seconds=100))
+    sdk = make_cloud(transition_seconds=100)
     made = sdk.compute.capture_console_history(cm.CaptureConsoleHistoryDetails(instance_id=WEB)).data
     assert (made.lifecycle_state, made.instance_id, gaps(made)) == ("REQUESTED", WEB, [])
     refused(409, "IncorrectState", sdk.compute.get_console_history_content, made.id)
@@ -87,9 +81,9 @@ def test_histories_are_listed_changed_and_deleted(sdk):
     refused(404, "NotAuthorizedOrNotFound", sdk.compute.get_console_history_content, history.id)
 
 
-def test_whose_console_can_be_captured(start_emulator):
+def test_whose_console_can_be_captured(make_cloud):
     """Not an unknown instance's (404), not a terminated one's (409); a retry token captures once."""
-    sdk = Sdk(start_emulator(instances=("web-01", "web-02")))
+    sdk = make_cloud(instances=("web-01", "web-02"))
     wanted = cm.CaptureConsoleHistoryDetails(instance_id=WEB)
     first = sdk.compute.capture_console_history(wanted, opc_retry_token="t").data
     assert sdk.compute.capture_console_history(wanted, opc_retry_token="t").data.id == first.id

@@ -17,11 +17,6 @@ SUBNET = "ocid1.subnet.oc1.iad.aaaasubnet"
 FLEX = "VM.Standard.E4.Flex"
 
 
-@pytest.fixture
-def sdk(emulator):
-    return Sdk(emulator)
-
-
 def custom_image(sdk, name="web-01"):
     """An image of a seeded instance, AVAILABLE."""
     details = cm.CreateImageDetails(compartment_id=sdk.compartment, instance_id=instance_id(name))
@@ -84,9 +79,9 @@ def sha256(path):
 # ---------------------------------------------------------------- launches
 
 
-def test_a_launch_goes_from_provisioning_to_running_with_a_work_request(start_emulator):
+def test_a_launch_goes_from_provisioning_to_running_with_a_work_request(make_cloud):
     """PROVISIONING until its time has passed, then RUNNING; the work request LaunchInstance ends at the same moment."""
-    sdk = Sdk(start_emulator(transition_seconds=100))
+    sdk = make_cloud(transition_seconds=100)
     reply = sdk.compute.launch_instance(details(sdk))
     wanted = reply.headers["opc-work-request-id"]
     assert reply.data.lifecycle_state == state(sdk, reply.data) == "PROVISIONING"
@@ -109,13 +104,13 @@ def test_the_disk_of_a_launched_instance_is_its_images(sdk, tmp_path):
     assert exported_disk(sdk, image.id, tmp_path) == sha256(sdk.emulator.seed.disk("web-01"))
 
 
-def test_a_platform_image_with_a_file_boots_it(start_emulator, tmp_path):
+def test_a_platform_image_with_a_file_boots_it(make_cloud, tmp_path):
     """A seed may give a platform image a disk; without one the boot volume is empty."""
 
     def with_file(seed):
         seed["images"][0]["file"] = seed["instances"][0]["bootVolume"]["file"]
 
-    sdk = Sdk(start_emulator(change=with_file))
+    sdk = make_cloud(change=with_file)
     instance = launch(sdk)
     created = cm.CreateImageDetails(compartment_id=sdk.compartment, instance_id=instance.id)
     image = sdk.compute.create_image(created).data
@@ -254,9 +249,8 @@ def test_addresses_of_an_instance(sdk):
         ({"launch_options": cm.LaunchOptions(firmware="COREBOOT")}, 400, "firmware"),
     ],
 )
-def test_what_cannot_be_launched_is_refused_by_name(emulator, changes, status, named):
+def test_what_cannot_be_launched_is_refused_by_name(sdk, changes, status, named):
     """A bad field is a 400 (an unknown subnet a 404) that names it, and nothing is made."""
-    sdk = Sdk(emulator)
     code = "InvalidParameter" if status == 400 else "NotAuthorizedOrNotFound"
     with pytest.raises(oci.exceptions.ServiceError) as caught:
         sdk.compute.launch_instance(details(sdk, **changes))
@@ -275,9 +269,9 @@ def test_exactly_the_metadata_limit_is_taken(sdk):
     refused(400, "InvalidParameter", sdk.compute.launch_instance, over)
 
 
-def test_an_image_must_be_there_and_available(start_emulator):
+def test_an_image_must_be_there_and_available(make_cloud):
     """An unknown or deleted image is a 404, one that is still being made a 409; while it is exported it may boot."""
-    sdk = Sdk(start_emulator(transition_seconds=100))
+    sdk = make_cloud(transition_seconds=100)
     refused(404, "NotAuthorizedOrNotFound", sdk.compute.launch_instance, details(sdk, "ocid1.image.oc1.iad.aaaanone"))
     made = sdk.compute.create_image(
         cm.CreateImageDetails(compartment_id=sdk.compartment, instance_id=instance_id("web-01"))
@@ -295,13 +289,13 @@ def test_an_image_must_be_there_and_available(start_emulator):
     refused(404, "NotAuthorizedOrNotFound", sdk.compute.launch_instance, details(sdk, made.id))
 
 
-def test_cores_run_out_as_the_seed_says(start_emulator):
+def test_cores_run_out_as_the_seed_says(make_cloud):
     """A core limit counts the instances of its shapes in one domain; one too many is LimitExceeded."""
 
     def limited(seed):
         seed["limits"] = {"standard-e4-core-count": 4}
 
-    sdk = Sdk(start_emulator(change=limited))
+    sdk = make_cloud(change=limited)
     launch(sdk)
     refused(400, "LimitExceeded", sdk.compute.launch_instance, details(sdk))
     one = cm.LaunchInstanceShapeConfigDetails(ocpus=1)
@@ -323,9 +317,9 @@ def test_no_host_has_room(sdk):
     assert state(sdk, reply.data) == "TERMINATED"
 
 
-def test_a_denied_compartment_looks_absent(start_emulator):
+def test_a_denied_compartment_looks_absent(make_cloud):
     """Without rights in the compartment a launch is a 404."""
-    sdk = Sdk(start_emulator(user={"deniedCompartments": [compartment_id("main")]}))
+    sdk = make_cloud(user={"deniedCompartments": [compartment_id("main")]})
     refused(404, "NotAuthorizedOrNotFound", sdk.compute.launch_instance, details(sdk))
     assert USER in sdk.emulator.seed.key_id
 
@@ -349,13 +343,13 @@ def test_a_preserved_boot_volume_boots_again(sdk, tmp_path):
     assert exported_disk(sdk, again.id, tmp_path) == sha256(sdk.emulator.seed.disk("web-01"))
 
 
-def test_a_boot_volume_that_is_taken_or_elsewhere(start_emulator):
+def test_a_boot_volume_that_is_taken_or_elsewhere(make_cloud):
     """One that is attached is a 409, one in another domain a 400, one that nobody knows a 404."""
 
     def elsewhere(seed):
         seed["instances"][1]["availabilityDomain"] = OTHER
 
-    sdk = Sdk(start_emulator(change=elsewhere, instances=("web-01", "web-02")))
+    sdk = make_cloud(change=elsewhere, instances=("web-01", "web-02"))
 
     def of(volume_id, **changes):
         return details(sdk, source_details=cm.InstanceSourceViaBootVolumeDetails(boot_volume_id=volume_id), **changes)
@@ -370,14 +364,14 @@ def test_a_boot_volume_that_is_taken_or_elsewhere(start_emulator):
     refused(404, "NotAuthorizedOrNotFound", sdk.compute.launch_instance, of(unknown))
 
 
-def test_termination_takes_the_boot_volume_and_is_seen_for_a_day(start_emulator):
+def test_termination_takes_the_boot_volume_and_is_seen_for_a_day(make_cloud):
     """TERMINATING, TERMINATED, listed as such for 24 hours, then 404; the boot volume goes, data volumes stay."""
 
     def with_data(seed):
         volume = {"volumeId": "ocid1.volume.oc1.iad.aaaadata", "displayName": "data", "sizeInGBs": 70}
         seed["instances"][0]["volumeAttachments"] = [volume]
 
-    sdk = Sdk(start_emulator(change=with_data, transition_seconds=100))
+    sdk = make_cloud(change=with_data, transition_seconds=100)
     boot = sdk.emulator.seed.instance("web-01")["bootVolume"]["id"]
     reply = sdk.compute.terminate_instance(instance_id("web-01"))
     assert sdk.work.get_work_request(reply.headers["opc-work-request-id"]).data.operation_type == "TerminateInstance"
@@ -395,9 +389,9 @@ def test_termination_takes_the_boot_volume_and_is_seen_for_a_day(start_emulator)
     refused(404, "NotAuthorizedOrNotFound", sdk.compute.get_instance, instance_id("web-01"))
 
 
-def test_how_long_a_terminated_instance_is_seen_is_an_assumption(start_emulator):
+def test_how_long_a_terminated_instance_is_seen_is_an_assumption(make_cloud):
     """With terminated-hours=1 it is gone after an hour."""
-    sdk = Sdk(start_emulator(assume={"terminated-hours": 1}))
+    sdk = make_cloud(assume={"terminated-hours": 1})
     sdk.compute.terminate_instance(instance_id("web-01"))
     sdk.advance(3500)
     assert sdk.compute.get_instance(instance_id("web-01")).data.lifecycle_state == "TERMINATED"
@@ -449,9 +443,9 @@ def test_a_stopped_instance_takes_another_shape(sdk):
     refused(400, "InvalidParameter", sdk.compute.update_instance, instance_id("web-01"), details_of)
 
 
-def test_a_running_instance_reboots_for_its_shape(start_emulator):
+def test_a_running_instance_reboots_for_its_shape(make_cloud):
     """A new shape takes a RUNNING instance through STOPPING and STARTING, unless the caller avoids downtime."""
-    sdk = Sdk(start_emulator(instances={"web-01": "RUNNING"}, transition_seconds=100))
+    sdk = make_cloud(instances={"web-01": "RUNNING"}, transition_seconds=100)
     shape = {"shape_config": cm.UpdateInstanceShapeConfigDetails(ocpus=2)}
     careful = cm.UpdateInstanceDetails(update_operation_constraint="AVOID_DOWNTIME", **shape)
     refused(409, "IncorrectState", sdk.compute.update_instance, instance_id("web-01"), careful)
@@ -481,9 +475,9 @@ def test_launch_time_metadata_stays(sdk):
     assert got.metadata["own"] == "2"
 
 
-def test_an_instance_moves_to_another_compartment(start_emulator):
+def test_an_instance_moves_to_another_compartment(make_cloud):
     """ChangeInstanceCompartment: listed in the new one only; its boot volume stays where it was."""
-    sdk = Sdk(start_emulator(compartments=("main", "other")))
+    sdk = make_cloud(compartments=("main", "other"))
     there = cm.ChangeInstanceCompartmentDetails(compartment_id=compartment_id("other"))
     reply = sdk.compute.change_instance_compartment(instance_id("web-01"), there)
     assert (reply.status, bool(reply.headers["opc-work-request-id"])) == (202, True)

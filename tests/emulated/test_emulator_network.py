@@ -1,16 +1,10 @@
 """Virtual networks of the emulator, asked by Oracle's SDK: what a temporary network of its own needs, and its end."""
 
-import pytest
 from emulator import compartment_id
 from oci.core import models as cm
-from sdk import Sdk, gaps, refused, until
+from sdk import gaps, refused, until
 
 DOMAIN = "Test:US-ASHBURN-AD-1"
-
-
-@pytest.fixture
-def sdk(emulator):
-    return Sdk(emulator)
 
 
 def ready(read, resource):
@@ -123,9 +117,9 @@ def test_a_network_for_a_helper_is_made_and_taken_down_in_order(sdk):
     assert net.list_route_tables(sdk.compartment).data == []
 
 
-def test_states_pass_on_the_virtual_clock(start_emulator):
+def test_states_pass_on_the_virtual_clock(make_cloud):
     """PROVISIONING, AVAILABLE, TERMINATING, then 404; nothing goes into what is not AVAILABLE; tokens make once."""
-    sdk = Sdk(start_emulator(transition_seconds=100))
+    sdk = make_cloud(transition_seconds=100)
     details = cm.CreateVcnDetails(compartment_id=sdk.compartment, cidr_block="10.9.0.0/16")
     vcn = sdk.network.create_vcn(details, opc_retry_token="t").data
     assert sdk.network.create_vcn(details, opc_retry_token="t").data.id == vcn.id
@@ -236,9 +230,9 @@ def test_rules_of_a_group(sdk):
     refused(400, "LimitExceeded", add_rules, sdk, group, *[egress()] * 25)
 
 
-def test_names_pages_and_foreign_compartments(start_emulator):
+def test_names_pages_and_foreign_compartments(make_cloud):
     """Lists page and filter by VCN and name; a network in a compartment without rights is a 404."""
-    sdk = Sdk(start_emulator(compartments=("main", "other")))
+    sdk = make_cloud(compartments=("main", "other"))
     vcns = [make_vcn(sdk, f"10.{n}.0.0/16", display_name=f"net-{n}") for n in range(3)]
     first = sdk.network.list_vcns(sdk.compartment, limit=2, sort_by="DISPLAYNAME")
     assert [each.display_name for each in first.data] == ["net-0", "net-1"]
@@ -252,7 +246,7 @@ def test_names_pages_and_foreign_compartments(start_emulator):
     assert renamed.display_name == "renamed"
 
 
-def test_seeded_subnets_are_the_only_ones(start_emulator):
+def test_seeded_subnets_are_the_only_ones(make_cloud):
     """Without a list in the seed any subnet's OCID is taken; with one an unknown subnet is a 404."""
     known = "ocid1.subnet.oc1.iad.aaaaknown"
 
@@ -260,7 +254,7 @@ def test_seeded_subnets_are_the_only_ones(start_emulator):
         seed["subnets"] = [{"id": known, "compartmentId": compartment_id("main"), "cidrBlock": "10.5.0.0/24"}]
         seed["instances"][0]["subnetId"] = known
 
-    sdk = Sdk(start_emulator(change=listed))
+    sdk = make_cloud(change=listed)
     subnet = sdk.network.get_subnet(known).data
     assert gaps(subnet) == []
     assert vnic_of(sdk, launch(sdk, subnet)).private_ip == "10.5.0.3"
