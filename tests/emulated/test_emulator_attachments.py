@@ -213,6 +213,48 @@ def test_an_instance_without_a_boot_volume_neither_starts_nor_gives_an_image(blo
     blocks.wait()
 
 
+# ---------------------------------------------------------------- assumptions and seeds
+
+
+@pytest.mark.parametrize("guess", [False, True])
+def test_what_nobody_knows_of_clones_goes_both_ways(start_emulator, guess):
+    """Deleting a clone before it is hydrated, and the tags that it inherits, are as assumed."""
+    assume = {"delete-before-hydrated": guess, "clones-inherit-tags": guess}
+    blocks = Blocks(start_emulator(transition_seconds=SECONDS, assume=assume))
+    clone = blocks.clone(blocks.volume(freeform_tags={"a": "b"}), ready=False)
+    assert clone.freeform_tags == ({"a": "b"} if guess else {})
+    blocks.wait(1.5 * SECONDS)
+    if guess:
+        blocks.storage.delete_volume(clone.id)
+    else:
+        assert refused(blocks.storage.delete_volume, clone.id)[:2] == (409, "Conflict")
+
+
+def test_a_second_seed_cannot_take_a_volume_that_is_there(blocks):
+    """400 names the volume, and the instance of the second seed is not made."""
+    seed = blocks.emulator.seed.instance("web-03")
+    more = {**blocks.emulator.seed.value, "instances": [{**seed, "id": instance_id("web-99")}]}
+    headers = {"authorization": f"Bearer {blocks.emulator.token}"}
+    reply = blocks.emulator.send("PUT", "/_emulator/seed", json.dumps(more).encode(), headers)
+    assert (reply.status, boot_id("web-03") in reply.json["message"]) == (400, True)
+    assert refused(blocks.compute.get_instance, instance_id("web-99"))[0] == 404
+
+
+def test_without_a_pace_everything_is_at_once(start_emulator):
+    """With --pace 0 a volume, its clone, its backup and its attachment are ready in their replies."""
+    blocks = Blocks(start_emulator(arguments=("--pace", "0"), transition_seconds=SECONDS))
+    volume = blocks.volume(ready=False)
+    clone, backup = blocks.clone(volume, ready=False), blocks.backup(volume, ready=False)
+    assert [each.lifecycle_state for each in (volume, clone, backup)] == ["AVAILABLE"] * 3
+    assert clone.is_hydrated
+    details = models.AttachIScsiVolumeDetails(instance_id=instance_id("web-01"), volume_id=clone.id)
+    attachment = blocks.compute.attach_volume(details).data
+    assert (attachment.lifecycle_state, bool(attachment.iqn)) == ("ATTACHED", True)
+    blocks.compute.detach_volume(attachment.id)
+    blocks.storage.delete_volume(clone.id)
+    assert blocks.again(clone).lifecycle_state == "TERMINATED"
+
+
 # ---------------------------------------------------------------- kills
 
 
@@ -228,6 +270,7 @@ def busy_seed(seed):
             "sizeInGBs": 60,
             "file": data,
             "format": "qcow2",
+            "attachmentType": "iscsi",
         }
     ]
 
@@ -275,7 +318,7 @@ def test_clones_and_backups_survive_a_kill(busy):
     assert [busy.read(each, MIB, 3) for each in (restored, clone, volume)] == [b"one", b"two", b"end"]
     assert [busy.read(each, MIB + 3, 1) == b"!" for each in (restored, clone, volume)] == [False, True, False]
     attachments = busy.compute.list_volume_attachments(busy.compartment, volume_id=volume.id).data
-    assert [each.lifecycle_state for each in attachments] == ["ATTACHED"]
+    assert [(each.lifecycle_state, each.attachment_type) for each in attachments] == [("ATTACHED", "iscsi")]
 
 
 def test_a_killed_writer_loses_nothing_that_was_answered(busy):

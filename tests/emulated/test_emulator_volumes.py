@@ -314,6 +314,20 @@ def test_a_delta_tells_what_was_written_between_two_backups(blocks):
     assert fine.source_details.type == "volumeBackupDelta"
 
 
+def test_boot_volumes_have_deltas_too(blocks):
+    """Made of two boot volume backups; only with the boot volume's own source."""
+    boot = blocks.clone(blocks.storage.get_boot_volume(f"{BOOT}01").data)
+    first = blocks.backup(boot)
+    blocks.write(boot, 8192, b"x")
+    second = blocks.backup(boot)
+    source = models.BootVolumeSourceFromBootVolumeBackupDeltaDetails(
+        first_backup_id=first.id, second_backup_id=second.id
+    )
+    changed = blocks.volume(boot=True, source_details=source)
+    assert (blocks.changes(changed), changed.source_details.type) == ([(8192, 4096)], "bootVolumeBackupDelta")
+    assert refused(delta, blocks, first, second)[0] == 404
+
+
 def test_deltas_keep_the_documented_rules(blocks):
     """400 for block sizes, order, a full backup between or as the second; 403 resized or another's; 404, 409."""
     volume, other = blocks.volume(), blocks.volume()
@@ -467,6 +481,7 @@ def test_reads_and_writes_stay_inside_the_volume(blocks):
     assert blocks.send_data("GET", volume, f"offset={size}&length=1").status == 400
     assert blocks.send_data("GET", volume, "offset=-1").status == 400
     assert blocks.send_data("GET", volume, "offset=0&length=99999999").status == 400
+    assert blocks.send_data("PUT", volume, "offset=0", bytes(9 * MIB)).status == 413
     assert blocks.read(volume, size - 3, 3) == b"\0\0\0"
     blocks.storage.delete_volume(volume.id)
     assert blocks.send_data("GET", volume, "offset=0&length=1").status == 404

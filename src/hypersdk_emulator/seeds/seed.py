@@ -19,6 +19,7 @@ from hypersdk_emulator.seeds.node import Node, SeedError, is_number
 from hypersdk_emulator.seeds.rights import Rights
 
 DISK_FORMATS = {"raw": "raw", "qcow2": "qcow2"}
+ATTACHMENT_TYPES = ("paravirtualized", "iscsi")
 STORAGE_TIERS = ("Standard", "Archive")
 VERSIONINGS = ("Disabled", "Enabled", "Suspended")
 MAX_RETENTION_DAYS = 36_500
@@ -123,6 +124,7 @@ class DataVolume:
     display_name: str
     size_in_gbs: int
     disk: Disk | None = None
+    attachment_type: str = "paravirtualized"
 
 
 @dataclass(frozen=True)
@@ -247,8 +249,13 @@ class Reader:
         )
 
     def _data_volume(self, node: Node) -> DataVolume:
-        disk = self._disk(node) if node.has("file") else None
-        return DataVolume(node.ocid("volumeId"), node.text("displayName"), node.whole("sizeInGBs"), disk)
+        return DataVolume(
+            id=node.ocid("volumeId"),
+            display_name=node.text("displayName"),
+            size_in_gbs=node.whole("sizeInGBs"),
+            disk=self._disk(node) if node.has("file") else None,
+            attachment_type=node.choice("attachmentType", ATTACHMENT_TYPES, ATTACHMENT_TYPES[0]),
+        )
 
     def _instance(self, node: Node) -> Instance:
         boot = node.child("bootVolume")

@@ -37,7 +37,8 @@ def instance_volumes(cloud: Cloud, instance: seeds.Instance) -> None:
         wanted = Wanted(each.display_name, host.compartment, host.domain, id=each.id)
         volume = _volume(cloud, BLOCK_VOLUME, wanted, each.size_in_gbs, each.disk)
         if attached:
-            attachment = attach_data(cloud, volume, host, HowAttached("paravirtualized", name=each.display_name))
+            how = HowAttached(each.attachment_type, name=each.display_name)
+            attachment = attach_data(cloud, volume, host, how)
             attachment.changed(timeline=Timeline.resting(AttachmentState.ATTACHED)).save(cloud.db)
 
 
