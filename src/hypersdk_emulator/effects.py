@@ -28,9 +28,11 @@ async def before(call: Call, fault: Fault) -> web.StreamResponse | None:
         case "not-modified":
             raise ServiceError(304, "NotModified", "")
         case "html":
+            call.request["replies"].clear()  # the page is not the service's
             status = fault.number("status", 200)
             return web.Response(status=status, text=HTML, content_type="text/html", headers=fault.headers)
         case "redirect":
+            call.request["replies"].clear()
             where = fault.text("to").rstrip("/") + call.request.raw_path
             return web.Response(status=fault.number("status", 307), headers={"location": where})
         case "reset" if "afterBytes" not in fault.declared:

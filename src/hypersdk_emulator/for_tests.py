@@ -172,14 +172,16 @@ class OciEmulator(Remote):
             "shape": "VM.Standard.E4.Flex",
             "lifecycleState": state,
             "imageId": IMAGE,
-            "bootVolume": {**volume, "file": str(disk or self._small_disk())},
+            "bootVolume": {**volume, "file": str(disk or self.small_disk)},
         }
         platform = {"id": IMAGE, "compartmentId": None, "displayName": "Platform-Linux"}
         system = {"operatingSystem": "Oracle Linux", "operatingSystemVersion": "9"}
         self.seed({"images": [{**platform, **system}], "instances": [{**instance, **fields}]})
         return ocid
 
-    def _small_disk(self) -> Path:
+    @property
+    def small_disk(self) -> Path:
+        """The boot disk of instances that have no other."""
         path = self._process.folder / "disk.raw"
         if not path.exists():
             path.write_bytes(bytes(510) + b"\x55\xaa" + b"emulated".ljust(512) + bytes(DISK_BYTES - 1024))

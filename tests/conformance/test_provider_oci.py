@@ -227,7 +227,7 @@ class OneInstance:
             metadata={"user_data": "cGFzc3dvcmQ=", "ssh_authorized_keys": "ssh-rsa AAA"},
             extended_metadata={"nested": {"password": "hunter2"}},
         )
-        return Response(200, {"etag": "e"}, raw, None)
+        return Response(200, {"etag": "e", "opc-request-id": "r"}, raw, None)
 
 
 def test_metadata_values_stay_in_the_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ TABLE = [
     (400, "LimitExceeded", errors.RequestRefused, 1),
     (400, "RelatedResourceNotAuthorizedOrNotFound", errors.RequestRefused, 1),
     (400, "InsufficientServicePermissions", errors.PermissionDenied, 4),
-    (400, "UnmatchedContentMD5", errors.RequestRefused, 1),
+    (400, "UnmatchedContentMD5", errors.NetworkError, 8),
     (401, "NotAuthenticated", errors.NotAuthenticated, 4),
     (401, None, errors.NotAuthenticated, 4),
     (403, "NotAuthorized", errors.PermissionDenied, 4),
@@ -59,10 +59,10 @@ TABLE = [
     (502, None, errors.ServiceError, 8),
     (503, "ServiceUnavailable", errors.ServiceError, 8),
     (504, None, errors.ServiceError, 8),
-    (302, None, errors.RequestRefused, 1),
+    (302, None, errors.ReplyRefused, 8),
 ]
 
-RETRIED = {errors.ThrottledError, errors.ServiceError, errors.BusyError}
+RETRIED = {errors.ThrottledError, errors.ServiceError, errors.BusyError, errors.NetworkError, errors.ReplyRefused}
 
 
 def tell(status: int, code: str | None = None, message: str = "", **more: object) -> errors.HypersdkError:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 
-from hypersdk.model import ObjectRef, Proof
+from hypersdk import errors
+from hypersdk.model import ObjectInfo, ObjectRef, Proof
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import Store
 from hypersdk.transfer.checksums import agree, file_digests
 from hypersdk.transfer.engine import Advanced, download, unwatched
 from hypersdk.transfer.options import DEFAULTS, TransferOptions
-from hypersdk.transfer.partial import SealedPartial, mark_of
+from hypersdk.transfer.partial import SealedPartial, discard, mark_of
 from hypersdk.transfer.publish import publish, taken
 from hypersdk.wire.loop import Wire
 
@@ -56,8 +57,19 @@ def fetch_file(
     info = retrier.call(f"look at {ref}", lambda: store.head(ref))
     sealed = download(store, info, path, wire=wire, retrier=retrier, options=options, advanced=advanced)
     mark = mark_of(sealed.path)
-    digests = file_digests(sealed.path, DIGESTS, tick=lambda _: retrier.waiter.tick())
+    digests = file_digests(sealed.path, _algorithms(info), tick=lambda _: retrier.waiter.tick())
     agree(digests, sealed.checksums)
+    try:
+        agree(digests, info.checksums)
+    except errors.VerificationError:
+        discard(path)
+        raise
     proof = Proof(sealed.size, digests, (f"{sealed.size} bytes, read back as they were received",))
     publish(SealedPartial(sealed.path, sealed.size, digests, mark), proof, path, overwrite=overwrite)
     return proof
+
+
+def _algorithms(info: ObjectInfo) -> tuple[str, ...]:
+    """Ours, and one of the service's if it vouches by another only: an object that was put whole has an MD5."""
+    theirs = {each.algorithm for each in info.checksums}
+    return DIGESTS if theirs.intersection(DIGESTS) else (*DIGESTS, *sorted(theirs)[:1])

@@ -162,14 +162,26 @@ class _Sending:
             info = retrier.call(f"commit upload of {self._ref}", lambda: self.store.commit(begun, parts, put.condition))
         except (errors.NotFoundError, errors.PreconditionFailed, errors.AlreadyExists):
             # An earlier try may have been carried out although its reply was lost.
-            found = retrier.call(f"look at {self._ref}", lambda: self.store.head(self._ref))
-            if found.size != self.size or mine not in found.checksums:
+            found = self._committed(retrier)
+            if found is None or found.size != self.size or mine not in found.checksums:
                 raise
             info = found
         if info.size != self.size:
             raise errors.VerificationError(f"{self._ref} has {info.size} bytes, sent were {self.size}")
-        agree((mine,), info.checksums)
+        try:
+            agree((mine,), info.checksums)
+        except errors.VerificationError:
+            with suppress(errors.HypersdkError):
+                self.store.delete(self._ref, if_match=info.etag or None)
+            raise
         return info
+
+    def _committed(self, retrier: Retrier) -> ObjectInfo | None:
+        """The object of our name, if there is one."""
+        try:
+            return retrier.call(f"look at {self._ref}", lambda: self.store.head(self._ref))
+        except errors.NotFoundError:
+            return None
 
 
 class _UploadPart:

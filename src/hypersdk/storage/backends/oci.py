@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -33,7 +34,7 @@ from hypersdk.storage.protocol import (
 )
 from hypersdk.storage.url import object_path
 from hypersdk.vendors.oci.calls import sdk_call
-from hypersdk.wire.request import Expectation, Request
+from hypersdk.wire.request import Expectation, Reply, Request
 
 if TYPE_CHECKING:
     from hypersdk.vendors.oci.session import OciSession
@@ -130,7 +131,9 @@ class OciStore:
             **oci_headers.checksum_headers(checksum),
             **oci_headers.metadata_headers(options.metadata),
         }
-        reply = self._wire.call(self._request("PUT", self._url("o", ref), ref, headers, Expectation()), body)
+        request = self._request("PUT", self._url("o", ref), ref, headers, Expectation(needs="etag"))
+        reply = self._wire.call(request, body)
+        self._expect_stored(ref, checksum, reply)
         return ObjectInfo(
             ref,
             len(body),
@@ -140,6 +143,19 @@ class OciStore:
             modified=read_date(reply.headers.get("last-modified")),
             version=reply.headers.get("version-id"),
         )
+
+    def _expect_stored(self, ref: ObjectRef, sent: Checksum, reply: Reply) -> None:
+        """Take back an object whose bytes are not those that were sent, as the service itself says.
+
+        Raises:
+            ReplyRefused: they are others; nothing is left of it.
+        """
+        stored = {each.algorithm: each for each in oci_headers.checksums(reply.headers)}
+        if (found := stored.get(sent.algorithm, sent)) == sent:
+            return
+        with suppress(errors.HypersdkError):
+            self.delete(ref, if_match=reply.headers["etag"])
+        raise errors.ReplyRefused(f"write {ref}: sent was {sent}, stored is {found}", resource=str(ref))
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
         """Give exactly the object of this etag another name in its bucket; AlreadyExists if that is taken."""
@@ -181,9 +197,10 @@ class OciStore:
         del length
         query = {"uploadId": upload.upload_id, "uploadPartNum": str(number)}
         headers = {"content-type": "application/octet-stream"}
-        if checksum:
-            headers.update(oci_headers.checksum_headers(checksum))
-        return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers, Expectation())
+        stated = oci_headers.checksum_headers(checksum) if checksum else {}
+        echoes = {name: value for name, value in stated.items() if name.startswith("opc-content-")}
+        expect = Expectation(needs="etag", echoes=echoes)
+        return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers | stated, expect)
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, every page, by number."""

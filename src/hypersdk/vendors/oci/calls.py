@@ -127,9 +127,11 @@ def _root_text(chain: list[BaseException]) -> str:
 
 def _demand_json(what: str, resource: str, response: Any) -> None:
     """Refuse a 2xx that no service of OCI sent."""
-    if getattr(response.request, "response_type", None) in {None, "stream", "bytes"}:
-        return
     headers = response.headers
+    if getattr(response.request, "response_type", None) in {None, "stream", "bytes"}:
+        if not headers.get("opc-request-id"):
+            raise _refused(what, resource, "a reply without opc-request-id, which the service always sends", response)
+        return
     kind = str(headers.get("content-type", "")).partition(";")[0].strip().lower()
     if response.data is None or headers.get("content-length") == "0":
         raise _refused(what, resource, "an empty reply", response)

@@ -41,7 +41,12 @@ _STATE = _Meaning(errors.StateConflict, "its state does not allow this now", "wa
 _LIMIT = _Meaning(
     errors.RequestRefused, "a limit of the tenancy is reached", "delete what is not needed or ask for more"
 )
-_CORRUPT = _Meaning(errors.RequestRefused, "the bytes that arrived are not those that were sent")
+_CORRUPT = _Meaning(errors.NetworkError, "the bytes that arrived are not those that were sent", "try again later")
+_NOT_ASKED = _Meaning(
+    errors.ReplyRefused,
+    "an answer that nobody asked for",
+    "something between here and the service answers in its place: check the proxy and the endpoint",
+)
 
 _BY_CODE: Mapping[tuple[int, str], _Meaning] = {
     (400, "LimitExceeded"): _LIMIT,
@@ -202,6 +207,8 @@ def _meaning(status: int, code: str | None) -> _Meaning:
         return found
     if found := _BY_STATUS.get(status):
         return found
+    if status < 400:  # noqa: PLR2004 - RFC 9110: 3xx; we ask for nothing that a redirect or a 304 answers
+        return _NOT_ASKED
     return _FAILED if status >= 500 else _REFUSED  # noqa: PLR2004 - RFC 9110: 5xx = the server failed
 
 
