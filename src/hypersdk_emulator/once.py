@@ -1,4 +1,4 @@
-"""A create that may be repeated: `opc-retry-token` makes the second call answer with what the first one made."""
+"""A write that may be repeated: `opc-retry-token` makes the second call answer with what the first one did."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -20,11 +20,11 @@ T = TypeVar("T", bound=Made)
 
 
 async def created_once(call: Call, make: Callable[[], T], find: Callable[[str], T]) -> T:
-    """Make a resource, or find what the same retry token has made; one transaction.
+    """Make or change a resource, or find what the same retry token has made or changed; one transaction.
 
     Args:
-        call: of the create operation; tokens are its caller's own.
-        make: checks, makes and saves.
+        call: of the operation; tokens are its caller's own.
+        make: checks, makes or changes, and saves.
         find: the resource of an id, or OCI's 404.
 
     Raises:

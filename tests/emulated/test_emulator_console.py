@@ -46,6 +46,16 @@ def test_the_text_is_a_boot_and_always_the_same(sdk):
     assert whole(sdk, second) == whole(sdk, first)
 
 
+def test_each_boot_adds_its_text(sdk):
+    """After a start the earlier boot is still there, and the new one has times of its own."""
+    before = whole(sdk, capture(sdk))
+    sdk.compute.instance_action(WEB, "START")
+    after = whole(sdk, capture(sdk))
+    assert after.startswith(before)
+    assert after.count(b"web-01 login:") == 2
+    assert after[len(before) :] != before
+
+
 def test_the_text_comes_in_pieces(sdk):
     """Offset and length cut the text; opc-bytes-remaining counts what follows, to zero and behind the end."""
     history = capture(sdk)

@@ -79,6 +79,16 @@ def sha256(path):
 # ---------------------------------------------------------------- launches
 
 
+def test_a_launch_names_its_work_request_whatever_images_do(make_cloud):
+    """With no-work-request-id images name none; launch, update and termination do (documentation)."""
+    sdk = make_cloud(assume={"no-work-request-id": True})
+    reply = sdk.compute.launch_instance(details(sdk))
+    rename = cm.UpdateInstanceDetails(display_name="renamed")
+    replies = [reply, sdk.compute.update_instance(reply.data.id, rename), sdk.compute.terminate_instance(reply.data.id)]
+    kinds = [sdk.succeeded(each).operation_type for each in replies]
+    assert kinds == ["LaunchInstance", "UpdateInstance", "TerminateInstance"]
+
+
 def test_a_launch_goes_from_provisioning_to_running_with_a_work_request(make_cloud):
     """PROVISIONING until its time has passed, then RUNNING; the work request LaunchInstance ends at the same moment."""
     sdk = make_cloud(transition_seconds=100)
@@ -169,6 +179,16 @@ def test_a_retry_token_makes_one_instance(sdk):
     refused(400, "InvalidParameter", sdk.compute.launch_instance, other, opc_retry_token="token")
     terminate(sdk, first)
     refused(409, "InvalidatedRetryToken", sdk.compute.launch_instance, details(sdk), opc_retry_token="token")
+
+
+def test_a_lost_reply_costs_nothing(sdk):
+    """The launch took effect, its reply was lost: the same token finds the instance instead of a second one."""
+    sdk.emulator.fault("LaunchInstance", "lost-response")
+    with pytest.raises(oci.exceptions.RequestException):
+        sdk.compute.launch_instance(details(sdk), opc_retry_token="t")
+    found = sdk.compute.launch_instance(details(sdk), opc_retry_token="t").data
+    assert [each.id for each in sdk.compute.list_instances(sdk.compartment, display_name="helper").data] == [found.id]
+    assert len(sdk.blocks.list_boot_volumes(compartment_id=sdk.compartment, availability_domain=DOMAIN).data) == 2
 
 
 def test_two_instances_of_one_image_do_not_share_a_volume(sdk):
@@ -315,6 +335,11 @@ def test_no_host_has_room(sdk):
     until(lambda: sdk.work.get_work_request(wanted).data.status, lambda s: s == "FAILED")
     assert [each.message for each in sdk.work.list_work_request_errors(wanted).data] == ["Out of host capacity."]
     assert state(sdk, reply.data) == "TERMINATED"
+    (attachment,) = sdk.compute.list_vnic_attachments(sdk.compartment, instance_id=reply.data.id).data
+    assert attachment.lifecycle_state == "DETACHED"
+    refused(404, "NotAuthorizedOrNotFound", sdk.network.get_vnic, attachment.vnic_id)
+    volumes = sdk.blocks.list_boot_volumes(compartment_id=sdk.compartment, availability_domain=DOMAIN).data
+    assert {each.lifecycle_state for each in volumes if each.display_name.startswith("helper")} <= {"TERMINATED"}
 
 
 def test_a_denied_compartment_looks_absent(make_cloud):

@@ -29,6 +29,8 @@ from hypersdk_emulator.timeline import Timeline
 
 KIND = "consolehistory"
 REQUESTED, GETTING, SUCCEEDED = "REQUESTED", "GETTING-HISTORY", "SUCCEEDED"
+UNKNOWN_SYSTEM = "Linux"
+"""Of a boot volume that came from no image."""
 USUAL_LENGTH = 10_240
 """Bytes of GetConsoleHistoryContent without a `length` (default of the Terraform provider)."""
 
@@ -60,13 +62,17 @@ def _found(call: Call) -> Resource:
 
 def guest_of(db: Database, instance: Instance) -> Guest:
     """What the console knows of an instance."""
-    image, config = find_image(db, instance.doc["imageId"]), shape_config(instance)
+    image_id, config = instance.doc["imageId"], shape_config(instance)
+    system = UNKNOWN_SYSTEM
+    if image_id is not None:
+        doc = find_image(db, image_id).doc
+        system = f"{doc['operatingSystem']} {doc['operatingSystemVersion']}"
     shape = SHAPES.get(instance.doc["shape"])
     return Guest(
         instance_id=instance.id,
         name=instance.name,
         firmware=launch_options(instance)["firmware"],
-        system=f"{image.doc['operatingSystem']} {image.doc['operatingSystemVersion']}",
+        system=system,
         architecture=X86 if shape is None else shape.architecture,
         ocpus=1 if config is None else config["ocpus"],
         memory_in_gbs=16 if config is None else config["memoryInGBs"],

@@ -36,6 +36,7 @@ from hypersdk_emulator.database import invalidated_retry_token
 from hypersdk_emulator.errors import invalid_parameter, missing_parameter
 from hypersdk_emulator.fields import defined_tags, optional_text, tags, text
 from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.once import created_once
 from hypersdk_emulator.qemu import EXPORT_FORMATS
 from hypersdk_emulator.resources import check_if_match, transition_seconds
 
@@ -118,12 +119,16 @@ async def change_image_compartment(call: Call) -> web.StreamResponse:
     compartment = text(await call.json(), "compartmentId")
     call.permit(compartment)
     cloud, now = call.cloud, call.cloud.clock.timestamp()
-    with cloud.db.transaction():
+
+    def change() -> Image:
         image = own_image(call)
         may_move(image.id, image.state(now))
         check_if_match(call.header("if-match"), image.etag(now))
-        image = image.changed(compartment=compartment)
-        image.save(cloud.db)
+        moved = image.changed(compartment=compartment)
+        moved.save(cloud.db)
+        return moved
+
+    image = await created_once(call, change, lambda known: find_image(cloud.db, known))
     return call.reply(headers={"etag": image.etag(now)})
 
 

@@ -283,9 +283,13 @@ async def move(call: Call) -> web.StreamResponse:
     """ChangeComputeImageCapabilitySchemaCompartment: at once."""
     compartment = text(await call.json(), "compartmentId")
     call.permit(compartment)
-    with call.cloud.db.transaction():
+
+    def change() -> Resource:
         schema = _changeable(call).changed(compartment=compartment)
         schema.save(call.cloud.db)
+        return schema
+
+    schema = await created_once(call, change, lambda known: _alive(call, known))
     return call.reply(headers={"etag": schema.etag(call.cloud.clock.timestamp())})
 
 

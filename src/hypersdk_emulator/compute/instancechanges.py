@@ -18,13 +18,14 @@ from hypersdk_emulator.compute.launchdetails import (
     read_metadata,
     read_settings,
 )
-from hypersdk_emulator.compute.records import Instance, find_image
+from hypersdk_emulator.compute.records import Instance, find_image, find_instance
 from hypersdk_emulator.compute.shapes import Config, Shape, config_json, configure, find_shape, may_resize
 from hypersdk_emulator.compute.state import InstanceState
-from hypersdk_emulator.compute.workrequests import accept, instance_job, job_headers
+from hypersdk_emulator.compute.workrequests import instance_job_header, save_instance_job
 from hypersdk_emulator.database import Database
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.fields import defined_tags, optional_object, optional_text, tags, text
+from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import check_if_match, transition_seconds
 from hypersdk_emulator.timeline import Timeline
 
@@ -35,32 +36,35 @@ CHANGEABLE_OPTIONS = frozenset({"bootVolumeType", "networkType", "isPvEncryption
 
 async def update_instance(call: Call) -> web.StreamResponse:
     """UpdateInstance: name, tags, metadata, agent, shape. A new shape of a running instance reboots it."""
-    body, digest = await call.json(), await call.digest()
-    cloud, now, token = call.cloud, call.cloud.clock.timestamp(), call.header("opc-retry-token")
-    scope = f"{call.operation} {call.principal.user_id}"
+    body = await call.json()
+    cloud, now = call.cloud, call.cloud.clock.timestamp()
     seconds = transition_seconds(cloud, call.operation)
-    with cloud.db.transaction():
-        instance = permitted_instance(call, call.params["instanceId"])
-        if cloud.db.recall(scope, token, digest, now) is not None:
-            return reply_instance(call, instance)
-        check_if_match(call.header("if-match"), instance.etag(now))
-        _check_alive(instance, now)
+
+    def change() -> Instance:
+        instance = _changeable(call, now)
         soft, hard = _soft(instance, body), _hard(cloud.db, instance, body)
         timeline = _life(instance, body, now=now, seconds=seconds) if hard else instance.timeline
-        instance = instance.changed(
-            name=optional_text(body, "displayName") or instance.name,
-            doc={**instance.doc, **soft, **hard},
-            timeline=timeline,
-        )
-        instance.save(cloud.db)
-        job = accept(cloud, instance_job(call, instance, "UPDATED", now=now, due=max(now, timeline.settled)))
-        cloud.db.remember(scope, token, digest, instance.id, now)
-    return reply_instance(call, instance, job_headers(cloud, job))
+        name = optional_text(body, "displayName") or instance.name
+        changed = instance.changed(name=name, doc={**instance.doc, **soft, **hard}, timeline=timeline)
+        changed.save(cloud.db)
+        save_instance_job(call, changed, "UPDATED", now=now, due=max(now, timeline.settled))
+        return changed
+
+    instance = await created_once(call, change, lambda known: find_instance(cloud.db, known))
+    return reply_instance(call, instance, instance_job_header(call, instance))
 
 
-def _check_alive(instance: Instance, now: float) -> None:
+def _changeable(call: Call, now: float) -> Instance:
+    """The instance of the path, for a write under `if-match`.
+
+    Raises:
+        ServiceError: 404, 412, 409 if it is being terminated or is.
+    """
+    instance = permitted_instance(call, call.params["instanceId"])
+    check_if_match(call.header("if-match"), instance.etag(now))
     if instance.state(now) in (InstanceState.TERMINATING, InstanceState.TERMINATED):
         raise ServiceError(409, "IncorrectState", f"The instance {instance.id} is {instance.state(now)}")
+    return instance
 
 
 def _soft(instance: Instance, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,18 +145,17 @@ def _life(instance: Instance, body: Mapping[str, Any], *, now: float, seconds: f
 
 async def change_instance_compartment(call: Call) -> web.StreamResponse:
     """ChangeInstanceCompartment: 202, done at once; boot volumes and VNICs stay where they are."""
-    compartment, digest = text(await call.json(), "compartmentId"), await call.digest()
+    compartment = text(await call.json(), "compartmentId")
     call.permit(compartment)
-    cloud, now, token = call.cloud, call.cloud.clock.timestamp(), call.header("opc-retry-token")
-    scope = f"{call.operation} {call.principal.user_id}"
-    with cloud.db.transaction():
-        instance = permitted_instance(call, call.params["instanceId"])
-        if cloud.db.recall(scope, token, digest, now) is None:
-            check_if_match(call.header("if-match"), instance.etag(now))
-            _check_alive(instance, now)
-            state.stable_state(instance.id, instance.timeline, now)
-            instance = instance.changed(compartment=compartment)
-            instance.save(cloud.db)
-            cloud.db.remember(scope, token, digest, instance.id, now)
-        job = accept(cloud, instance_job(call, instance, "UPDATED", now=now, due=now))
-    return call.reply(status=202, headers={"etag": instance.etag(now), **job_headers(cloud, job)})
+    cloud, now = call.cloud, call.cloud.clock.timestamp()
+
+    def change() -> Instance:
+        instance = _changeable(call, now)
+        state.stable_state(instance.id, instance.timeline, now)
+        moved = instance.changed(compartment=compartment)
+        moved.save(cloud.db)
+        save_instance_job(call, moved, "UPDATED", now=now, due=now)
+        return moved
+
+    instance = await created_once(call, change, lambda known: find_instance(cloud.db, known))
+    return call.reply(status=202, headers={"etag": instance.etag(now), **instance_job_header(call, instance)})

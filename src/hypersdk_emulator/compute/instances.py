@@ -6,9 +6,10 @@ from hypersdk_emulator.call import Call
 from hypersdk_emulator.compute.access import forgotten, permitted_instance
 from hypersdk_emulator.compute.attachments import must_have_boot_volume
 from hypersdk_emulator.compute.instanceview import instance_json, reply_instance
-from hypersdk_emulator.compute.records import Instance, instances_in
-from hypersdk_emulator.compute.state import act
+from hypersdk_emulator.compute.records import Instance, find_instance, instances_in
+from hypersdk_emulator.compute.state import BOOTING, act
 from hypersdk_emulator.listing import arranged, page
+from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import check_if_match, transition_seconds
 
 
@@ -39,18 +40,18 @@ async def get_instance(call: Call) -> web.StreamResponse:
 async def instance_action(call: Call) -> web.StreamResponse:
     """InstanceAction: START, STOP and their kin by the state machine; the reply shows the next state already."""
     action = call.required("action")
-    digest = await call.digest()
-    cloud, now, token = call.cloud, call.cloud.clock.timestamp(), call.header("opc-retry-token")
-    scope = f"InstanceAction {call.principal.user_id}"
-    with cloud.db.transaction():
+    cloud, now = call.cloud, call.cloud.clock.timestamp()
+
+    def change() -> Instance:
         instance = permitted_instance(call, call.params["instanceId"])
-        if cloud.db.recall(scope, token, digest, now) is None:
-            check_if_match(call.header("if-match"), instance.etag(now))
-            seconds = transition_seconds(cloud, f"{call.operation}/{action}")
-            timeline = act(instance.id, instance.timeline, action, now=now, seconds=seconds)
-            if action == "START":
-                must_have_boot_volume(call, instance)
-            instance = instance.changed(timeline=timeline)
-            instance.save(cloud.db)
-            cloud.db.remember(scope, token, digest, instance.id, now)
-    return reply_instance(call, instance)
+        check_if_match(call.header("if-match"), instance.etag(now))
+        seconds = transition_seconds(cloud, f"{call.operation}/{action}")
+        timeline = act(instance.id, instance.timeline, action, now=now, seconds=seconds)
+        if action == "START":
+            must_have_boot_volume(call, instance)
+        boots = instance.doc.get("boots", 1) + (action in BOOTING)
+        changed = instance.changed(timeline=timeline, doc={**instance.doc, "boots": boots})
+        changed.save(cloud.db)
+        return changed
+
+    return reply_instance(call, await created_once(call, change, lambda known: find_instance(cloud.db, known)))

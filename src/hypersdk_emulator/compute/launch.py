@@ -21,13 +21,13 @@ from hypersdk_emulator.compute.imageschemas import capabilities_of, image_option
 from hypersdk_emulator.compute.instanceview import reply_instance
 from hypersdk_emulator.compute.launchdetails import ImageSource, Launch, VolumeSource, read_launch
 from hypersdk_emulator.compute.limits import check_core_limit
-from hypersdk_emulator.compute.records import Image, Instance, find_image, find_instance, job_about
+from hypersdk_emulator.compute.records import Image, Instance, find_image, find_instance
 from hypersdk_emulator.compute.shapes import config_json
 from hypersdk_emulator.compute.state import ImageState
-from hypersdk_emulator.compute.workrequests import accept, instance_job, job_headers
+from hypersdk_emulator.compute.workrequests import instance_job_header, save_instance_job
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
 from hypersdk_emulator.identity.domains import check_availability_domain
-from hypersdk_emulator.network.vnics import create_vnic
+from hypersdk_emulator.network.vnics import create_vnic, release_vnics
 from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import Resource, new_ocid, transition_seconds
 
@@ -44,8 +44,7 @@ async def launch_instance(call: Call) -> web.StreamResponse:
     call.permit(launch.compartment)
     cloud = call.cloud
     instance = await created_once(call, lambda: _make(call, launch), lambda known: _alive(cloud, known))
-    job = job_about(cloud.db, "LaunchInstance", instance.id)
-    return reply_instance(call, instance, None if job is None else job_headers(cloud, job))
+    return reply_instance(call, instance, instance_job_header(call, instance))
 
 
 def _alive(cloud: Cloud, instance_id: str) -> Instance:
@@ -85,8 +84,9 @@ def _make(call: Call, launch: Launch) -> Instance:
     _equip(call, launch, instance, volume, seconds)
     if fails:
         boot.let_go(cloud, instance.id, preserve_boot_volume=isinstance(launch.source, VolumeSource))
+        release_vnics(cloud, instance.id, seconds)
     failure = NO_CAPACITY if fails else None
-    accept(cloud, instance_job(call, instance, "CREATED", now=now, due=now + seconds, failure=failure))
+    save_instance_job(call, instance, "CREATED", now=now, due=now + seconds, failure=failure)
     return instance
 
 

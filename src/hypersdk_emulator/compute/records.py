@@ -166,8 +166,8 @@ def find_job(db: Database, job_id: str) -> Job | None:
 
 
 def job_about(db: Database, operation: str, subject: str) -> Job | None:
-    """The first job of an operation about an image or instance."""
-    query = "SELECT * FROM jobs WHERE subject = ? AND operation = ? ORDER BY accepted"
+    """The newest job of an operation about an image or instance."""
+    query = "SELECT * FROM jobs WHERE subject = ? AND operation = ? ORDER BY accepted DESC LIMIT 1"
     row = db.one(query, subject, operation)
     return None if row is None else _job(row)
 

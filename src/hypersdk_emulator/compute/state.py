@@ -72,6 +72,8 @@ ACTIONS: dict[str, tuple[InstanceState, tuple[InstanceState, ...], InstanceState
     "SENDDIAGNOSTICINTERRUPT": (InstanceState.RUNNING, (), InstanceState.RUNNING),
 }
 """Action -> the one state it is legal from, the states it passes, the state it ends in."""
+BOOTING = frozenset(action for action, (_, passed, _) in ACTIONS.items() if InstanceState.STARTING in passed)
+"""The actions after which the guest boots."""
 
 
 def act(instance_id: str, timeline: Timeline, action: str, *, now: float, seconds: float) -> Timeline:

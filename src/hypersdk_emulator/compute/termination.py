@@ -6,7 +6,7 @@ from hypersdk_emulator.blockstorage import boot
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.compute import state
 from hypersdk_emulator.compute.access import permitted_instance
-from hypersdk_emulator.compute.workrequests import accept, instance_job, job_headers
+from hypersdk_emulator.compute.workrequests import instance_job_header, save_instance_job
 from hypersdk_emulator.fields import query_flag
 from hypersdk_emulator.network.vnics import release_vnics
 from hypersdk_emulator.resources import check_if_match, transition_seconds
@@ -26,6 +26,6 @@ async def terminate_instance(call: Call) -> web.StreamResponse:
         instance.save(cloud.db)
         boot.let_go(cloud, instance.id, preserve_boot_volume=keep_boot, preserve_data_volumes=keep_data)
         release_vnics(cloud, instance.id, seconds)
-        job = accept(cloud, instance_job(call, instance, "DELETED", now=now, due=now + seconds))
+        save_instance_job(call, instance, "DELETED", now=now, due=now + seconds)
     boot.tidy(cloud)
-    return call.reply(status=204, headers=job_headers(cloud, job))
+    return call.reply(status=204, headers=instance_job_header(call, instance))

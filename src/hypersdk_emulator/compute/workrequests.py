@@ -8,7 +8,7 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.compute.records import Image, Instance, Job, find_job, jobs_in
+from hypersdk_emulator.compute.records import Image, Instance, Job, find_job, job_about, jobs_in
 from hypersdk_emulator.compute.state import Work, WorkStatus
 from hypersdk_emulator.errors import not_authorized_or_not_found
 from hypersdk_emulator.listing import page
@@ -39,10 +39,10 @@ def new_job(cloud: Cloud, operation: str, subject: Image | Instance, work: Work,
     )
 
 
-def instance_job(
+def save_instance_job(
     call: Call, instance: Instance, action: str, *, now: float, due: float, failure: tuple[str, str] | None = None
-) -> Job:
-    """A job about an instance whose end is known from the start; the caller saves it by `accept`.
+) -> None:
+    """Store a job about an instance whose end is known from the start.
 
     Args:
         call: its operation names the job.
@@ -54,7 +54,14 @@ def instance_job(
     """
     entity = {"entityType": "instance", "identifier": instance.id, "entityUri": f"/20160918/instances/{instance.id}"}
     doc = {"resources": [{**entity, "actionType": action}]}
-    return ended(new_job(call.cloud, call.operation, instance, Work.lasting(now, due - now), doc), due, failure)
+    job = new_job(call.cloud, call.operation, instance, Work.lasting(now, due - now), doc)
+    ended(job, due, failure).save(call.cloud.db)
+
+
+def instance_job_header(call: Call, instance: Instance) -> dict[str, str]:
+    """The `opc-work-request-id` of the newest job of this operation about an instance; OCI always sends it here."""
+    job = job_about(call.cloud.db, call.operation, instance.id)
+    return {} if job is None else {"opc-work-request-id": job.id}
 
 
 def accept(cloud: Cloud, job: Job) -> Job:
