@@ -279,6 +279,7 @@ def test_ranges(s3: S3, bucket: str) -> None:
     assert (part.status, part.body, part.headers["content-range"]) == (206, data[10:20], "bytes 10-19/256")
     assert s3.call("GET", f"/{bucket}/o", headers={"range": "bytes=-6"}).body == data[-6:]
     assert refusal(s3.call("GET", f"/{bucket}/o", headers={"range": "bytes=256-"})) == (416, "InvalidRange")
+    assert refusal(s3.call("GET", f"/{bucket}/o", query={"partNumber": "1"})) == (501, "NotImplemented")
 
 
 def test_conditions(s3: S3, bucket: str) -> None:
@@ -498,7 +499,8 @@ def test_empty_page(s3: S3, bucket: str) -> None:
     put(s3, bucket, "a")
     page = xml(s3.call("GET", f"/{bucket}", query={"list-type": "2", "max-keys": "0"}))
     assert (texts(page, "KeyCount"), texts(page, "IsTruncated")) == (["0"], ["false"])
-    assert refusal(s3.call("GET", f"/{bucket}", query={"max-keys": "x"})) == (400, "InvalidArgument")
+    for number in ("x", "-1", "9" * 5000):
+        assert refusal(s3.call("GET", f"/{bucket}", query={"max-keys": number})) == (400, "InvalidArgument")
 
 
 # ---------------------------------------------------------------- multipart
@@ -548,6 +550,7 @@ def test_commits_that_are_refused(s3: S3, bucket: str) -> None:
         (parts_xml({1: '"other"'}), "InvalidPart"),
         (parts_xml({3: tags[1]}), "InvalidPart"),
         (b"<CompleteMultipartUpload/>", "MalformedXML"),
+        (parts_xml({1: tags[1]}).replace(b">1<", b">" + b"9" * 5000 + b"<"), "MalformedXML"),
         (b"no xml", "MalformedXML"),
     ):
         assert refusal(s3.call("POST", f"/{bucket}/o", body, query=query)) == (400, code)

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator.call import Call, decode_page, encode_page
+from hypersdk_emulator.call import Call, decode_page, encode_page, whole
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.objectstorage import storage
 from hypersdk_emulator.objectstorage.versionlists import page_after, page_after_group
@@ -28,9 +28,10 @@ def page_size(call: Call, name: str) -> int:
     text = call.query.get(name)
     if text is None:
         return MAX_KEYS
-    if not (text.isascii() and text.isdigit()):
+    size = whole(text)
+    if size is None:
         raise ServiceError(400, "InvalidArgument", f"Argument {name} must be an integer between 0 and 2147483647")
-    return min(int(text), MAX_KEYS)
+    return min(size, MAX_KEYS)
 
 
 class Encoder:

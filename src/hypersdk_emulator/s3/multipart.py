@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator.call import Call, encode_page
+from hypersdk_emulator.call import Call, encode_page, whole
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.objectstorage import multipart, storage
@@ -94,10 +94,10 @@ async def _bytes(call: Call, source: StoredObject) -> AsyncIterator[bytes]:
 async def complete_upload(call: Call) -> web.StreamResponse:
     """CompleteMultipartUpload: parts in rising order, each with its etag."""
     root = xmlbodies.parse(await told.small_body(call), "CompleteMultipartUpload")
-    wanted = [(part.get("PartNumber") or "", bare(part.get("ETag") or "")) for part in root.all("Part")]
-    if not wanted or not all(number.isascii() and number.isdigit() for number, _ in wanted):
+    wanted = [(whole(part.get("PartNumber") or ""), bare(part.get("ETag") or "")) for part in root.all("Part")]
+    numbers = [number for number, _ in wanted if number is not None]
+    if not wanted or len(numbers) < len(wanted):
         raise xmlbodies.malformed()
-    numbers = [int(number) for number, _ in wanted]
     if numbers != sorted(set(numbers)):
         raise ServiceError(400, "InvalidPartOrder", "The list of parts was not in ascending order.")
     there = {row["number"]: row for row in multipart.parts_of(call.cloud, call.query["uploadId"])}
@@ -132,7 +132,7 @@ async def list_parts(call: Call) -> web.StreamResponse:
     """ListParts."""
     limit, encode = page_size(call, "max-parts"), Encoder(call)
     marker = call.query.get("part-number-marker", "0")
-    if not (marker.isascii() and marker.isdigit()):
+    if whole(marker) is None:
         raise ServiceError(400, "InvalidArgument", "part-number-marker must be an integer")
     query = {**_upload_query(call), "limit": str(max(1, limit)), "page": encode_page(marker)}
     parts, headers = await told.answer(told.native(call, "ListMultipartUploadParts", query=query))

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from hypersdk_emulator.call import Call
+from hypersdk_emulator.call import Call, whole
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.objectstorage import objects, storage
 from hypersdk_emulator.objectstorage.storage import StoredObject
+from hypersdk_emulator.replies import BodyReply
 from hypersdk_emulator.s3 import told, words, xmlbodies
 from hypersdk_emulator.s3.buckets import empty_reply, xml_reply
 from hypersdk_emulator.s3.words import as_s3, bare, etag
@@ -89,6 +90,8 @@ def _current(call: Call, bucket: str, key: str, version: str | None = None) -> S
 
 async def get_object(call: Call) -> web.StreamResponse:
     """GetObject and HeadObject."""
+    if "partNumber" in call.query:
+        raise ServiceError(501, "NotImplemented", "Reading an object by the number of a part is not supported.")
     operation = "HeadObject" if call.request.method == "HEAD" else "GetObject"
     bucket, key, version = call.params["bucket"], call.params["object"], _version(call)
     found = _current(call, bucket, key, version)
@@ -102,7 +105,12 @@ async def get_object(call: Call) -> web.StreamResponse:
         raise
     stored = _current(call, bucket, key, version) or found
     assert stored is not None
-    check_dates(call, stored)
+    try:
+        check_dates(call, stored)
+    except ServiceError:
+        if isinstance(reply, BodyReply):
+            reply.body.close()
+        raise
     checksums = call.request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     spoken = words.s3_headers(_lower(reply.headers), versions=versioned(call), checksums=checksums)
     spoken |= {"etag": etag(stored.content.md5), **_sse(call)}
@@ -254,10 +262,10 @@ async def delete_objects(call: Call) -> web.StreamResponse:
 async def restore_object(call: Call) -> web.StreamResponse:
     """RestoreObject, for whole days."""
     root = xmlbodies.parse(await told.small_body(call), "RestoreRequest")
-    days = root.get("Days") or ""
-    if not (days.isascii() and days.isdigit()) or int(days) < 1:
+    days = whole(root.get("Days") or "")
+    if not days:
         raise xmlbodies.malformed()
-    detail = {"objectName": call.params["object"], "hours": int(days) * 24}
+    detail = {"objectName": call.params["object"], "hours": days * 24}
     if version := _version(call):
         detail["versionId"] = version
     found = _current(call, call.params["bucket"], call.params["object"], version)

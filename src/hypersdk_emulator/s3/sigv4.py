@@ -22,7 +22,8 @@ MAX_EXPIRES_SECONDS = 604_800  # seven days, the longest life of a presigned URL
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 _SCOPE_PARTS = 5
 _PARAMETER = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
-_DATE = re.compile(r"\d{8}T\d{6}Z")
+_DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _query_claim(parameters: Mapping[str, str]) -> Claim:
     moment, seconds = parameters["X-Amz-Date"], parameters["X-Amz-Expires"]
     if not _DATE.fullmatch(moment):
         raise _query_refused("X-Amz-Date must be in the ISO8601 Long Format")
-    if not (seconds.isascii() and seconds.isdigit()) or not 0 < int(seconds) <= MAX_EXPIRES_SECONDS:
+    if not _SECONDS.fullmatch(seconds) or not 0 < int(seconds) <= MAX_EXPIRES_SECONDS:
         raise _query_refused(f"X-Amz-Expires must be a number from 1 to {MAX_EXPIRES_SECONDS}")
     names = tuple(parameters["X-Amz-SignedHeaders"].split(";"))
     signature = parameters["X-Amz-Signature"]
