@@ -103,7 +103,9 @@ def test_the_sentences_of_the_page_are_enough(cloud, administrator, principal, i
     """The rule that `config check` prints and the page's sentences let a principal export, which before may nothing."""
     hyper, look = principal(kind), ("config", "check", "--json", "-bn", "exports")
     before = hyper.run(*look).json["check"]
-    assert [re.findall(r"Allow (?:dynamic-group G|any-user) to ([a-z -]+) in", line) for line in before["missing"]] == [
+    assert [
+        re.findall(r"Allow (?:dynamic-group Exporters|any-user) to ([a-z -]+) in", line) for line in before["missing"]
+    ] == [
         ["read buckets", "manage objects"],
         ["use instances", "manage instance-images"],
     ]

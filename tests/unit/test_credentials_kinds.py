@@ -163,7 +163,7 @@ def test_an_instance_shows_its_certificate_and_signs_with_the_token(place: Place
     text = "\n".join(f"{name}: {values[name]}" for name in fields["headers"].split())
     KEY.public_key().verify(base64.b64decode(fields["signature"]), text.encode(), padding.PKCS1v15(), hashes.SHA256())
     rule = f"instance.id = '{INSTANCE}'"
-    assert grant.who == Who(TENANCY, "us-ashburn-1", INSTANCE, COMPARTMENT, "dynamic-group G", rule)
+    assert grant.who == Who(TENANCY, "us-ashburn-1", INSTANCE, COMPARTMENT, "dynamic-group Exporters", rule)
     assert (grant.life, grant.renew_after, key_id(grant)) == (1200, 1200 - MARGIN, token())
 
 
@@ -350,7 +350,7 @@ def test_a_resource_signs_with_what_the_environment_gives(tmp_path: Path) -> Non
     ):
         grant = open_resource(environment).obtain()
         rule = f"resource.type = 'fnfunc', resource.compartment.id = '{COMPARTMENT}'"
-        assert grant.who == Who(TENANCY, "us-phoenix-1", "ocid1.fnfunc.x", COMPARTMENT, "dynamic-group G", rule)
+        assert grant.who == Who(TENANCY, "us-phoenix-1", "ocid1.fnfunc.x", COMPARTMENT, "dynamic-group Exporters", rule)
         assert (grant.life, grant.renew_after, key_id(grant)) == (600, 540, resource_token())
 
 

@@ -37,21 +37,6 @@ A conflict is none of them: the other operation may be our own create, whose rep
 """
 
 
-def policy(what: str, place: str = "C") -> str:
-    """The policy sentence to ask an administrator for (reference: oci-api.md, section 7)."""
-    return f"Allow group Exporters to {what} in compartment {place}"
-
-
-@contextmanager
-def needing(*policies: str) -> Iterator[None]:
-    """What happens inside needs these permissions: a refusal says which."""
-    try:
-        yield
-    except (errors.NotFoundError, errors.PermissionDenied) as error:
-        error.hint = f"it may be absent, or a permission is missing; ask for: {'; '.join(policies)}"
-        raise
-
-
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -82,6 +67,22 @@ class ExportRooms:
     def waiter(self) -> Waiter:
         """Where all waiting happens."""
         return self.retrier.waiter
+
+    @contextmanager
+    def needing(self, *instances: str, bucket: tuple[str, ...] = ()) -> Iterator[None]:
+        """What happens inside needs these permissions: a refusal says which sentences to ask an administrator for.
+
+        Args:
+            instances: verbs and resources, in the compartment of the instance (reference: oci-api.md, section 7).
+            bucket: the same in the compartment of the bucket.
+        """
+        try:
+            yield
+        except (errors.NotFoundError, errors.PermissionDenied) as error:
+            sentences = [self.provider.allow(what, "C") for what in instances]
+            sentences += [self.provider.allow(what, "B") for what in bucket]
+            error.hint = f"it may be absent, or a permission is missing; ask for: {'; '.join(sentences)}"
+            raise
 
     def note(self, text: str) -> None:
         """Tell a person one line."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hypersdk import errors
-from hypersdk.exports.context import Context, needing, policy
+from hypersdk.exports.context import Context
 from hypersdk.exports.landing import check_space, seen_object
 from hypersdk.exports.links import Link, make_link, prove_links, withdraw_links
 from hypersdk.exports.options import RUN_TAG
@@ -60,7 +60,7 @@ def run_create_image(ctx: Context, step: Step) -> Mapping[str, Any]:
 
 def _find_image(ctx: Context) -> Image | None:
     plan = ctx.plan
-    with needing(policy("manage instance-images")):
+    with ctx.rooms.needing("manage instance-images"):
         named = list(ctx.rooms.provider.images(plan.compartment_id, name=plan.image_name))
     ours = [image for image in named if image.tags.get(RUN_TAG) == plan.run_id]
     alive = [image for image in ours if image.lifecycle_state != "DELETED"]
@@ -83,7 +83,7 @@ def _post_image(ctx: Context, step: Step) -> Started:
         place = {"region": plan.region, "compartment_id": plan.compartment_id, "instance_id": plan.instance_id}
         intent = Intent("image", plan.image_name, {**place, "former_state": _rest_state(ctx, instance)})
         try:
-            with ctx.intended(intent), needing(policy("use instances"), policy("manage instance-images")):
+            with ctx.intended(intent), ctx.rooms.needing("use instances", "manage instance-images"):
                 return ctx.call(
                     "create the image",
                     lambda: provider.create_image(
@@ -240,7 +240,7 @@ def _post_export_to(ctx: Context, step: Step, image_id: str, link: Link | None) 
     body = {"imageId": image_id, "exportFormat": word, "objectName": str(target.staging), "link": link and link.id}
     token = retry_token(ctx.plan, step, body)
     place = {"namespace": target.staging.namespace, "bucket": target.staging.bucket}
-    needs = needing(policy("manage instance-images"), policy("manage objects", "B"))
+    needs = ctx.rooms.needing("manage instance-images", bucket=("manage objects",))
     with ctx.intended(Intent("object", target.staging.name, place)), needs:
         return ctx.call(
             "export the image",

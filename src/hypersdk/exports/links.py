@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 
 from hypersdk import errors
-from hypersdk.exports.context import Context, needing, policy
+from hypersdk.exports.context import Context
 from hypersdk.exports.plan import Step, Target, link_name
 from hypersdk.model import Secret
 from hypersdk.runs.records import Intent
@@ -57,7 +57,7 @@ def make_link(ctx: Context, step: Step, target: Target) -> Link:
     expires = ctx.rooms.now() + LINK_LIFE
     with (
         ctx.intended(Intent("par", name, place)),
-        needing(policy("manage buckets", "B"), policy("manage objects", "B")),
+        ctx.rooms.needing(bucket=("manage buckets", "manage objects")),
     ):
         link = ctx.call(
             "make a pre-authenticated link",

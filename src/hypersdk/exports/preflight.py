@@ -16,7 +16,7 @@ from typing import Any
 
 from hypersdk import errors
 from hypersdk.disks.qemu_img import find_qemu_img
-from hypersdk.exports.context import ExportRooms, needing, policy
+from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import MANIFEST, ExportPlan, manifest_ref
 from hypersdk.exports.result import is_manifest
@@ -203,7 +203,7 @@ def _image_quota(question: _Question) -> None:
 
 def _volumes(question: _Question) -> None:
     found = question.found
-    with needing(policy("inspect volume-attachments"), policy("read volume-family")):
+    with question.rooms.needing("inspect volume-attachments", "read volume-family"):
         listed = list(question.rooms.provider.volumes(found.instance))
     found.boot = next((volume for volume in listed if volume.boot), None)
     found.data = tuple(volume for volume in listed if not volume.boot)
@@ -234,7 +234,7 @@ def _free_space(question: _Question) -> None:
 def _bucket(question: _Question) -> None:
     at = question.plan.targets[0].staging
     store, call = question.rooms.store, question.rooms.retrier.call
-    with needing(policy("read buckets", "B"), policy("manage objects", "B")):
+    with question.rooms.needing(bucket=("read buckets", "manage objects")):
         facts = call("look at the bucket", lambda: store.bucket(at))
     _judge_bucket(question, facts)
     for target in question.plan.targets:
@@ -287,7 +287,7 @@ def _prove_write(question: _Question) -> None:
     except (errors.NotFoundError, errors.PermissionDenied) as error:
         raise question.refuse(
             f"bucket {at.namespace}/{at.bucket} cannot be written: {error.message}",
-            f"ask for: {policy('manage objects', 'B')}",
+            f"ask for: {question.rooms.provider.allow('manage objects', 'B')}",
             str(at),
         ) from error
 

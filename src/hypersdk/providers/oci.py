@@ -69,6 +69,10 @@ class OciProvider:
         """True for tokens: OCI refuses export to a bucket by name for all but API keys (known issue of its docs)."""
         return self._session.kind != "api_key"
 
+    def allow(self, what: str, place: str) -> str:
+        """The sentence of a policy that lets this signer do something: verb and resource, in a compartment."""
+        return self._session.who.allow(what, place)
+
     def namespace(self) -> str:
         """The tenancy's Object Storage namespace."""
         client = self._session.client("ObjectStorageClient")

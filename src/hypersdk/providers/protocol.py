@@ -41,6 +41,9 @@ class Provider(Protocol):
     def writes_by_link(self) -> bool:
         """Whether this kind of signer cannot let the exporter write to a bucket and needs a pre-authenticated link."""
 
+    def allow(self, what: str, place: str) -> str:
+        """The sentence of a policy that lets this signer do something: verb and resource, in a compartment."""
+
     def namespace(self) -> str:
         """The tenancy's Object Storage namespace."""
 

@@ -14,7 +14,7 @@ MARGIN = 60.0
 """Seconds before its end at which a token is renewed, as the SDK does (`security_token_container.py`)."""
 
 
-USERS, RESOURCES, ANYBODY = "group G", "dynamic-group G", "any-user"
+USERS, RESOURCES, ANYBODY = "group Exporters", "dynamic-group Exporters", "any-user"
 """Subjects of policies: a group of users, a group of instances or resources by a matching rule, all that a rule fits
 (docs.oracle.com, "Managing Dynamic Groups"; "Granting Workloads Access to OCI Resources" for OKE)."""
 
