@@ -13,7 +13,13 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
 from hypersdk_emulator.identity import users
 from hypersdk_emulator.objectstorage import storage
-from hypersdk_emulator.objectstorage.common import check_if_match, check_namespace, require_bucket, required_text
+from hypersdk_emulator.objectstorage.common import (
+    check_if_match,
+    check_namespace,
+    header_text,
+    require_bucket,
+    required_text,
+)
 from hypersdk_emulator.objectstorage.storage import Bucket
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,256}")
@@ -76,6 +82,16 @@ def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in settings.items() if value is not None}
     for name, allowed in _CHOICES.items():
         one_of(name, given.get(name), allowed, allowed[0])
+    for name in ("metadata", "freeformTags"):
+        pairs = given.get(name, {})
+        if not isinstance(pairs, dict) or not all(isinstance(value, str) for value in pairs.values()):
+            raise invalid_parameter(f"{name} must be an object of texts")
+    for name in ("objectEventsEnabled", "isBucketKeyEnabled"):
+        if not isinstance(given.get(name, False), bool):
+            raise invalid_parameter(f"{name} must be true or false")
+    if not isinstance(given.get("definedTags", {}), dict):
+        raise invalid_parameter("definedTags must be an object")
+    header_text("kmsKeyId", given.get("kmsKeyId", ""))  # objects show it in a header
     return given
 
 

@@ -9,7 +9,13 @@ from aiohttp import web
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.objectstorage import storage, workrequests
-from hypersdk_emulator.objectstorage.common import checked_key, object_not_found, require_bucket, require_object
+from hypersdk_emulator.objectstorage.common import (
+    checked_key,
+    header_text,
+    object_not_found,
+    require_bucket,
+    require_object,
+)
 
 
 async def reencrypt_bucket(call: Call) -> web.StreamResponse:
@@ -35,8 +41,8 @@ async def reencrypt_object(call: Call) -> web.StreamResponse:
     kms, own = body.get("kmsKeyId"), body.get("sseCustomerKey")
     if kms is not None and own is not None:
         raise invalid_parameter("kmsKeyId and sseCustomerKey exclude each other")
-    if kms is not None and (not isinstance(kms, str) or not kms):
-        raise invalid_parameter("kmsKeyId must be a text")
+    if kms is not None and not header_text("kmsKeyId", kms):
+        raise invalid_parameter("kmsKeyId must not be empty")
     with call.cloud.db.transaction():
         bucket = require_bucket(call)
         found = require_object(call, bucket, call.params["object"])
