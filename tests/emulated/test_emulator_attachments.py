@@ -156,14 +156,18 @@ def test_32_volumes_fit_on_an_instance(blocks):
     blocks.wait()
 
 
-def test_a_volume_of_changed_blocks_goes_by_iscsi_only(blocks):
-    """Paravirtualized is 400; so is writing to it."""
+def test_a_volume_of_changed_blocks_is_no_disk(blocks):
+    """It is attached by iSCSI only; writing, cloning, backing up, grouping and resizing are 400."""
     volume = blocks.volume()
     first, second = blocks.backup(volume), blocks.backup(volume)
     details = models.VolumeSourceFromVolumeBackupDeltaDetails(first_backup_id=first.id, second_backup_id=second.id)
     delta = blocks.volume(source_details=details)
     assert refused(blocks.attach, delta)[0] == 400
     assert blocks.send_data("PUT", delta, "offset=0", b"x").status == 400
+    grown = models.UpdateVolumeDetails(size_in_gbs=60)
+    for call, *more in ((blocks.clone, delta), (blocks.backup, delta), (blocks.group, [delta])):
+        assert refused(call, *more)[0] == 400
+    assert refused(blocks.storage.update_volume, delta.id, grown)[0] == 400
     blocks.detach(blocks.attach(delta, iscsi=True, is_read_only=True))
 
 

@@ -162,6 +162,15 @@ class Volumes(RuleBasedStateMachine):
         self.store.empty_trash()
         del self.saved[backup]
 
+    @rule(volume=volumes, block=st.integers(0, BLOCKS - 1))
+    def cut_write(self, volume, block):
+        """A kill after the bytes and before the extent: bytes that do not count are not seen."""
+        top = self.store.top(volume)
+        if block not in as_set(self.store.extents(top.id)):
+            self.store.raw_file(top).touch()
+            with self.store.raw_file(top).open("r+b") as file:
+                os.pwrite(file.fileno(), b"cut" * 1000, block * BLOCK)
+
     @rule(volume=volumes)
     def start_again(self, volume):
         """A start sweeps: a read that was cut, a copy half made; nothing that counts."""

@@ -15,6 +15,7 @@ from hypersdk_emulator.blockstorage.records import (
     attachments_of,
     boot_attachment,
     data_attachments,
+    must_be_whole,
     must_exist,
 )
 from hypersdk_emulator.blockstorage.state import (
@@ -83,8 +84,8 @@ def attach_data(cloud: Cloud, volume: Resource, host: Host, how: HowAttached) ->
     """
     _check_place(cloud, volume, host)
     must_be_available("volume", volume.id, volume.state(cloud.clock.timestamp()))
-    if "delta" in volume.doc and how.type != "iscsi":
-        raise invalid_parameter("A volume of changed blocks can be attached by iSCSI only")
+    if how.type != "iscsi":
+        must_be_whole(volume, "attached but by iSCSI")
     wanted = Access(host.id, how.read_only, how.shareable)
     may_attach(volume.id, wanted, [access(each) for each in attachments_of(cloud, volume.id)])
     present = data_attachments(cloud, host.id)
@@ -122,6 +123,7 @@ def attach_boot(
         ServiceError: 400 other domain; 404 deleted; 409 not AVAILABLE, attached, or the instance has another one.
     """
     _check_place(cloud, volume, host)
+    must_be_whole(volume, "booted from")
     if not at_once:
         must_be_available("boot volume", volume.id, volume.state(cloud.clock.timestamp()))
     alone = Access(host.id, read_only=False, shareable=False)

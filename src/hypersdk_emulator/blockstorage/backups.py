@@ -18,7 +18,7 @@ from hypersdk_emulator.blockstorage.common import (
 )
 from hypersdk_emulator.blockstorage.extents import BLOCK
 from hypersdk_emulator.blockstorage.kinds import Kind, kind_of
-from hypersdk_emulator.blockstorage.records import backups_of, layers, must_exist, use_of
+from hypersdk_emulator.blockstorage.records import backups_of, layers, must_be_whole, must_exist, use_of
 from hypersdk_emulator.blockstorage.state import (
     BYTES_PER_MB,
     RUNNING_BACKUP,
@@ -33,7 +33,6 @@ from hypersdk_emulator.blockstorage.state import (
 from hypersdk_emulator.call import Call, one_of
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.errors import invalid_parameter
 from hypersdk_emulator.fields import defined_tags, optional_text, tags, text
 from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import Resource, new_ocid, transition_seconds
@@ -113,8 +112,7 @@ def back_up(cloud: Cloud, volume: Resource, asked: str | None, name: str, operat
     now, store, doc = cloud.clock.timestamp(), layers(cloud), volume.doc
     must_be_available("volume", volume.id, must_exist(volume, now).state(now))
     may_back_up(volume.id, use_of(cloud, volume))
-    if "delta" in doc:
-        raise invalid_parameter("A volume of changed blocks cannot be backed up")
+    must_be_whole(volume, "backed up")
     earlier = backups_of(cloud, volume)
     kind = backup_type(asked, earlier=bool(earlier), resized=bool(doc.get("resized")))
     tip = store.freeze(volume.id)

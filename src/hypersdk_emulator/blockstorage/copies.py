@@ -14,6 +14,7 @@ from hypersdk_emulator.blockstorage.records import (
     backups_of,
     find_volume,
     layers,
+    must_be_whole,
     must_exist,
     save_new,
     use_of,
@@ -60,6 +61,7 @@ def clone(cloud: Cloud, wanted: Wanted, source: Resource) -> Resource:
     kind = kind_of(source.kind)
     now = cloud.clock.timestamp()
     must_be_available("volume", source.id, must_exist(source, now).state(now))
+    must_be_whole(source, "cloned")
     may_clone(source.id, use_of(cloud, source))
     if wanted.domain != source.doc["availabilityDomain"]:
         where = source.doc["availabilityDomain"]

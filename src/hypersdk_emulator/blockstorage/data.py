@@ -6,7 +6,7 @@ from aiohttp import web
 
 from hypersdk_emulator.blockstorage.extents import BLOCK
 from hypersdk_emulator.blockstorage.flatten import make_readable
-from hypersdk_emulator.blockstorage.records import DATA_ATTACHMENT, find_volume, layers, must_exist
+from hypersdk_emulator.blockstorage.records import DATA_ATTACHMENT, find_volume, layers, must_be_whole, must_exist
 from hypersdk_emulator.blockstorage.state import BYTES_PER_GB, AttachmentState, conflict
 from hypersdk_emulator.call import Call
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
@@ -22,8 +22,7 @@ async def write(call: Call) -> web.StreamResponse:
     offset, data = _number(call.query, "offset", 0), await call.raw()
     volume = _volume(call)
     _check_attachment(call, volume, writing=True)
-    if "delta" in volume.doc:
-        raise invalid_parameter("A volume of changed blocks is only read")
+    must_be_whole(volume, "written to")
     if offset + len(data) > volume.doc["sizeInGBs"] * BYTES_PER_GB:
         raise invalid_parameter(f"offset {offset}: {len(data)} bytes end behind the volume")
     await _ready(call, volume)

@@ -55,6 +55,8 @@ async def opened(store: LayerStore, layer: int) -> AsyncIterator[tuple[Path, str
 
 
 def _write_flat(sources: list[Source], length: int, target: Path, stop: threading.Event) -> None:
+    if stop.is_set():
+        return
     with target.open("xb", buffering=0) as out:
         out.truncate(length)
         for source in sources:

@@ -19,7 +19,15 @@ from hypersdk_emulator.blockstorage.common import (
     source_of,
     usable,
 )
-from hypersdk_emulator.blockstorage.records import GROUP, GROUP_BACKUP, Wanted, find_volume, is_hydrated, must_exist
+from hypersdk_emulator.blockstorage.records import (
+    GROUP,
+    GROUP_BACKUP,
+    Wanted,
+    find_volume,
+    is_hydrated,
+    must_be_whole,
+    must_exist,
+)
 from hypersdk_emulator.blockstorage.state import (
     VolumeState,
     conflict,
@@ -139,6 +147,7 @@ def _joinable(call: Call, ids: Sequence[str], domain: str, group_id: str = "") -
     for volume in found:
         call.permit(volume.compartment)
         must_be_available("volume", volume.id, must_exist(volume, now).state(now))
+        must_be_whole(volume, "in a group")
         if volume.doc["availabilityDomain"] != domain:
             where = volume.doc["availabilityDomain"]
             raise invalid_parameter(f"volumeIds: {volume.id} is in {where}, the group in {domain}")

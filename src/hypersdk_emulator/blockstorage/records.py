@@ -8,7 +8,7 @@ from hypersdk_emulator.blockstorage.kinds import BLOCK_VOLUME, BOOT_VOLUME, KIND
 from hypersdk_emulator.blockstorage.layers import LayerStore
 from hypersdk_emulator.blockstorage.state import GONE, RUNNING_BACKUP, Access, AttachmentState, Use
 from hypersdk_emulator.cloud import Cloud
-from hypersdk_emulator.errors import not_authorized_or_not_found
+from hypersdk_emulator.errors import invalid_parameter, not_authorized_or_not_found
 from hypersdk_emulator.resources import Resource, children, find_resource, new_ocid
 from hypersdk_emulator.timeline import Timeline
 
@@ -134,3 +134,17 @@ def must_exist(resource: Resource, now: float) -> Resource:
     if resource.state(now) in GONE:
         raise not_authorized_or_not_found()
     return resource
+
+
+def must_be_whole(volume: Resource, use: str) -> None:
+    """Refuse to use a volume of changed blocks as if it were a disk ('Direct APIs for Changed Block Tracking').
+
+    Args:
+        volume: of either kind.
+        use: such as `cloned`, for the message.
+
+    Raises:
+        ServiceError: 400.
+    """
+    if "delta" in volume.doc:
+        raise invalid_parameter(f"The volume {volume.id} tells changed blocks only; it cannot be {use}")

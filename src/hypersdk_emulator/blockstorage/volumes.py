@@ -21,7 +21,7 @@ from hypersdk_emulator.blockstorage.common import (
 )
 from hypersdk_emulator.blockstorage.deletion import delete_volume
 from hypersdk_emulator.blockstorage.kinds import Kind, kind_of
-from hypersdk_emulator.blockstorage.records import Wanted, is_hydrated, layers
+from hypersdk_emulator.blockstorage.records import Wanted, is_hydrated, layers, must_be_whole
 from hypersdk_emulator.blockstorage.state import (
     BYTES_PER_GB,
     MAX_CHANGE_BLOCK,
@@ -128,8 +128,8 @@ def _resized(call: Call, kind: Kind, volume: Resource, size: int | None, vpus: i
     cloud, now, old = call.cloud, call.cloud.clock.timestamp(), volume.doc
     must_be_available("volume", volume.id, volume.state(now))
     grown = checked_size(size, old["sizeInGBs"])
-    if grown != old["sizeInGBs"] and "delta" in old:
-        raise invalid_parameter("A volume of changed blocks cannot be resized")
+    if grown != old["sizeInGBs"]:
+        must_be_whole(volume, "resized")
     doc = {**old, "sizeInGBs": grown, "vpusPerGB": checked_vpus(vpus, old["vpusPerGB"], boot=kind.boot)}
     if grown != old["sizeInGBs"]:
         doc["resized"] = True
