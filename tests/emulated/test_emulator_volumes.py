@@ -55,6 +55,20 @@ def test_a_volume_lives_from_provisioning_to_terminated(blocks):
     assert refused(blocks.storage.delete_volume, volume.id)[0] == 404
 
 
+def test_a_deleted_volume_leaves_no_bytes(blocks):
+    """Its file goes with it; what a clone or a backup still needs goes with the last of them."""
+    folder = blocks.emulator.state / "volumes"
+    before = set(folder.iterdir())
+    volume = blocks.volume()
+    blocks.write(volume, 0, b"x")
+    backup, clone = blocks.backup(volume), blocks.clone(volume)
+    blocks.storage.delete_volume(volume.id)
+    blocks.storage.delete_volume(clone.id)
+    assert len(set(folder.iterdir()) - before) == 1
+    blocks.storage.delete_volume_backup(backup.id)
+    assert set(folder.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("boot", "fields", "named"),
     [

@@ -112,9 +112,8 @@ def between(cloud: Cloud, wanted: Wanted, first: Resource, second: Resource, blo
         "secondBackupId": second.id,
         "changeBlockSizeInBytes": size,
     }
-    volume = _copy(cloud, wanted, _Origin(kind, tip, second.doc, details), "BACKUP", delta=[below, tip])
-    store.hold(volume.id, below)
-    return volume
+    # The first backup's layer lies below the second's, so the volume's own layer keeps both.
+    return _copy(cloud, wanted, _Origin(kind, tip, second.doc, details), "BACKUP", delta=[below, tip])
 
 
 def _tagged(wanted: Wanted, source: Resource) -> Wanted:
