@@ -205,6 +205,26 @@ def test_replication_policy(client: ObjectStorageClient, make: Callable[..., str
         assert refused(client.delete_bucket, NAMESPACE, name) == (403, "BucketReplicationEnabled")
 
 
+def test_replicas(client: ObjectStorageClient, make: Callable[..., str]) -> None:
+    """What is written and deleted after a policy was made happens in the destination too, with the same etag."""
+    source, target = make("-s", versioning="Enabled"), make("-t", storage_tier="Archive")
+    client.put_object(NAMESPACE, source, "before", b"x")
+    client.create_replication_policy(NAMESPACE, source, policy(target))
+    etag = client.put_object(NAMESPACE, source, "o", b"data", opc_meta={"k": "v"}).headers["etag"]
+    client.put_object(NAMESPACE, source, "gone", b"x")
+    client.delete_object(NAMESPACE, source, "gone")
+    client.rename_object(NAMESPACE, source, models.RenameObjectDetails(source_name="o", new_name="n"))
+    copy = client.head_object(NAMESPACE, target, "n").headers
+    assert (copy["content-md5"], copy["opc-meta-k"]) == (base64.b64encode(hashlib.md5(b"data").digest()).decode(), "v")
+    assert copy["etag"] == client.head_object(NAMESPACE, source, "n").headers["etag"] != etag
+    assert copy["storage-tier"] == "Archive"
+    names = [[each.name for each in client.list_objects(NAMESPACE, name).data.objects] for name in (source, target)]
+    assert names == [["before", "n"], ["n"]]
+    client.make_bucket_writable(NAMESPACE, target)
+    client.put_object(NAMESPACE, source, "after", b"x")
+    assert [each.name for each in client.list_objects(NAMESPACE, target).data.objects] == ["n"]
+
+
 @pytest.mark.parametrize("way", ["delete", "writable"])
 def test_end_of_replication(client: ObjectStorageClient, make: Callable[..., str], way: str) -> None:
     """Deleting the policy, or making the destination writable, ends it on both sides."""

@@ -198,11 +198,6 @@ def metadata(pairs: Any) -> dict[str, str]:
     return result
 
 
-def default_tier(bucket: Bucket) -> str:
-    """The tier of objects that are written without one."""
-    return "Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard"
-
-
 def described(call: Call, bucket: Bucket) -> Content:
     """The description of an object from the headers of a PUT; body, size and digests are still to come."""
     headers = {name: call.headers[name] for name in CONTENT_HEADERS if call.header(name)}
@@ -215,7 +210,7 @@ def described(call: Call, bucket: Bucket) -> Content:
         meta=metadata({n: v for n, v in call.headers.items() if n.lower().startswith("opc-meta-")}),
         sse=customer_key(call),
         kms=kms_key(call, bucket),
-        tier=one_of("storage-tier", call.header("storage-tier"), TIERS, default_tier(bucket)),
+        tier=one_of("storage-tier", call.header("storage-tier"), TIERS, storage.default_tier(bucket)),
     )
 
 

@@ -17,7 +17,6 @@ from hypersdk_emulator.objectstorage.common import (
     check_if_match,
     check_name,
     customer_key,
-    default_tier,
     kms_key,
     metadata,
     object_not_found,
@@ -111,7 +110,10 @@ async def copy_object(call: Call) -> web.StreamResponse:
         if (pairs := body.get("destinationObjectMetadata")) is not None:
             content = replace(content, meta=metadata(pairs))
         tier = one_of(
-            "destinationObjectStorageTier", body.get("destinationObjectStorageTier"), TIERS, default_tier(target)
+            "destinationObjectStorageTier",
+            body.get("destinationObjectStorageTier"),
+            TIERS,
+            storage.default_tier(target),
         )
         made = storage.store(call.cloud, target, new, replace(content, tier=tier), trash)
         resources = [

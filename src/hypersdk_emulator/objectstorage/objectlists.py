@@ -1,6 +1,6 @@
 """ListObjects: order by UTF-8 bytes, prefix, delimiter, start, end, pages; parts of it serve ListObjectVersions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, invalid_parameter
 from hypersdk_emulator.objectstorage.common import require_bucket
-from hypersdk_emulator.objectstorage.storage import StoredObject, object_of
+from hypersdk_emulator.objectstorage.storage import object_of
 
-FIELDS = ("name", "size", "etag", "md5", "timecreated", "timemodified", "storagetier", "archivalstate")
 AFTER_ALL = "\U0010ffff\U0010ffff"  # after every name with the same beginning, in the order of UTF-8 bytes
 
 
@@ -68,24 +67,33 @@ def fields_of(call: Call, default: str) -> frozenset[str]:
         ServiceError: 400 for an unknown one.
     """
     fields = frozenset(field.strip().lower() for field in call.query.get("fields", default).split(","))
-    if unknown := fields.difference(FIELDS):
+    if unknown := fields.difference(_VALUES):
         raise invalid_parameter(f"fields: unknown {', '.join(sorted(unknown))}")
     return fields
 
 
-def summary(cloud: Cloud, stored: StoredObject, fields: frozenset[str]) -> dict[str, Any]:
-    """The SDK's model ObjectSummary with the fields asked for; the name is always there."""
-    content = stored.content
-    values = {
-        "size": ("size", content.size),
-        "etag": ("etag", stored.etag),
-        "md5": ("md5", content.md5),
-        "timecreated": ("timeCreated", iso(stored.created)),
-        "timemodified": ("timeModified", iso(stored.modified)),
-        "storagetier": ("storageTier", content.tier),
-        "archivalstate": ("archivalState", stored.archival_state(cloud.clock.timestamp())),
-    }
-    return {"name": stored.name} | dict(pair for field, pair in values.items() if field in fields)
+def _archival_state(row: Row, now: float) -> str | None:
+    return object_of(row).archival_state(now) if row["tier"] == "Archive" else None
+
+
+_VALUES: Mapping[str, tuple[str, Callable[[Row, float], Any]]] = {
+    "name": ("name", lambda row, _: row["name"]),
+    "size": ("size", lambda row, _: row["size"]),
+    "etag": ("etag", lambda row, _: row["etag"]),
+    "md5": ("md5", lambda row, _: row["md5"]),
+    "timecreated": ("timeCreated", lambda row, _: iso(row["created"])),
+    "timemodified": ("timeModified", lambda row, _: iso(row["modified"])),
+    "storagetier": ("storageTier", lambda row, _: row["tier"]),
+    "archivalstate": ("archivalState", _archival_state),
+}
+"""The fields of the SDK's model ObjectSummary by their names in a query, each made of an object's row and the time."""
+
+
+def summaries(cloud: Cloud, fields: frozenset[str]) -> Callable[[Row], dict[str, Any]]:
+    """What makes the SDK's model ObjectSummary of an object's row, with some fields; the name is always there."""
+    now = cloud.clock.timestamp()
+    chosen = [each for field, each in _VALUES.items() if field in fields or field == "name"]
+    return lambda row: {name: value(row, now) for name, value in chosen}
 
 
 async def list_objects(call: Call) -> web.StreamResponse:
@@ -98,6 +106,7 @@ async def list_objects(call: Call) -> web.StreamResponse:
     objects: list[dict[str, Any]] = []
     prefixes: list[str] = []
     body: dict[str, Any] = {"objects": objects}
+    summary = summaries(call.cloud, fields)
     for name, row in _groups(call.cloud, bucket.name, range_of(call), delimiter):
         if len(objects) + len(prefixes) == limit:
             body["nextStartWith"] = name
@@ -105,7 +114,7 @@ async def list_objects(call: Call) -> web.StreamResponse:
         if row is None:
             prefixes.append(name)
         else:
-            objects.append(summary(call.cloud, object_of(row), fields))
+            objects.append(summary(row))
     if delimiter:
         body["prefixes"] = prefixes
     return call.reply(body)

@@ -1,7 +1,9 @@
 """Replication policies: kept on the source, shown on both sides; the destination is read-only while there is one.
 
 Sources: "Replication" in OCI's documentation: one policy per source, the destination is changed by replication only,
-MakeBucketWritable takes the policy away. Codes from Object Storage's published list of error codes.
+a replica has name, metadata, etag and MD5 of its source but tier and times of its own, what was there before the
+policy is not replicated, MakeBucketWritable takes the policy away. Codes from Object Storage's published list of error
+codes. The replicating itself is a part of each write, in `storage`: the replica is there at once.
 """
 
 from dataclasses import replace
@@ -42,21 +44,24 @@ async def create(call: Call) -> web.StreamResponse:
         if target is None or not call.principal.may(call.operation, target.compartment):
             raise bucket_not_found(call, there)
         _check(bucket, target)
-        now = iso(call.cloud.clock.timestamp())
         policy = {
             "id": call.cloud.random.uuid("replication policy"),
             "name": name,
             "destinationRegionName": region,
             "destinationBucketName": there,
-            "timeCreated": now,
-            "timeLastSync": now,
+            "timeCreated": iso(call.cloud.clock.timestamp()),
             "status": "ACTIVE",
             "statusMessage": "",
         }
         _change(call, bucket, _POLICY, policy)
         source = {"policyName": name, "sourceRegionName": region, "sourceBucketName": bucket.name}
         _change(call, target, _SOURCE, source)
-    return call.reply(policy)
+    return call.reply(_shown(call, policy))
+
+
+def _shown(call: Call, policy: dict[str, Any]) -> dict[str, Any]:
+    """The SDK's model ReplicationPolicy; replicas are never behind."""
+    return {**policy, "timeLastSync": iso(call.cloud.clock.timestamp())}
 
 
 def _check(bucket: Bucket, target: Bucket) -> None:
@@ -87,13 +92,13 @@ def _require(call: Call) -> dict[str, Any]:
 
 async def get(call: Call) -> web.StreamResponse:
     """GetReplicationPolicy."""
-    return call.reply(_require(call))
+    return call.reply(_shown(call, _require(call)))
 
 
 async def list_policies(call: Call) -> web.StreamResponse:
     """ListReplicationPolicies: one or none."""
     found, headers = call.page(_policies(call))
-    return call.reply(list(found), headers=headers)
+    return call.reply([_shown(call, policy) for policy in found], headers=headers)
 
 
 async def list_sources(call: Call) -> web.StreamResponse:

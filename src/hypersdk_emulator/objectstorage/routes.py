@@ -25,7 +25,7 @@ from hypersdk_emulator.routing import Route
 
 _SERVICE = "objectstorage"
 _BUCKET = "/n/{namespace}/b/{bucket}"
-_NO_REPLICA = "the destination becomes read-only, but no object is replicated to it; only within this region"
+_PROMPT_REPLICA = "replicas are there at once; only within this region"
 _NO_TIERING = "auto-tiering is kept and shown, but moves nothing"
 _ONE_REGION = "the copy is there when the call is answered; only within this region"
 _PROMPT = "rules act at midnight UTC at once, not within a day"
@@ -90,7 +90,7 @@ _ROWS = (
         differs=_NO_CIPHER,
     ),
     _bucket("MakeBucketWritable", "POST", "/actions/makeBucketWritable", replication.make_writable),
-    _bucket("CreateReplicationPolicy", "POST", "/replicationPolicies", replication.create, differs=_NO_REPLICA),
+    _bucket("CreateReplicationPolicy", "POST", "/replicationPolicies", replication.create, differs=_PROMPT_REPLICA),
     _bucket("ListReplicationPolicies", "GET", "/replicationPolicies", replication.list_policies),
     _bucket("GetReplicationPolicy", "GET", "/replicationPolicies/{policy}", replication.get),
     _bucket("DeleteReplicationPolicy", "DELETE", "/replicationPolicies/{policy}", replication.delete),

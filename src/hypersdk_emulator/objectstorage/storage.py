@@ -253,7 +253,10 @@ def store(cloud: Cloud, bucket: Bucket, name: str, content: Content, trash: list
     refuse_read_only(bucket)
     if bucket.doc.get("retentionRules"):
         refuse_protected(cloud, bucket, latest(cloud, bucket.name, name))
-    return _add(cloud, bucket, name, content, trash, marker=False)
+    made = _add(cloud, bucket, name, content, trash, marker=False)
+    if (replica := _replica(cloud, bucket)) is not None:
+        _add(cloud, replica, name, replace(content, tier=default_tier(replica)), trash, marker=False, etag=made.etag)
+    return made
 
 
 def delete(
@@ -273,10 +276,29 @@ def delete(
     """
     refuse_read_only(bucket)
     refuse_protected(cloud, bucket, found)
+    if (replica := _replica(cloud, bucket)) is not None and (copy := latest(cloud, replica.name, found.name)):
+        _delete(cloud, replica, copy, trash, when)
+    return _delete(cloud, bucket, found, trash, when)
+
+
+def _delete(
+    cloud: Cloud, bucket: Bucket, found: StoredObject, trash: list[str], when: float | None
+) -> StoredObject | None:
     if bucket.versioning == "Disabled":
         drop_version(cloud, found, trash)
         return None
     return _add(cloud, bucket, found.name, Content(None, 0, ""), trash, marker=True, when=when)
+
+
+def _replica(cloud: Cloud, bucket: Bucket) -> Bucket | None:
+    """The bucket to which a replication policy carries what happens in this one."""
+    policy = bucket.doc.get("replication")
+    return None if policy is None else find_bucket(cloud, policy["destinationBucketName"])
+
+
+def default_tier(bucket: Bucket) -> str:
+    """The tier of objects that are written without one."""
+    return "Archive" if bucket.doc.get("storageTier") == "Archive" else "Standard"
 
 
 def drop_version(cloud: Cloud, found: StoredObject, trash: list[str]) -> None:
@@ -318,6 +340,7 @@ def _add(
     *,
     marker: bool,
     when: float | None = None,
+    etag: str = "",
 ) -> StoredObject:
     db, now = cloud.db, cloud.clock.timestamp() if when is None else when
     unversioned = bucket.versioning != "Enabled"
@@ -328,8 +351,8 @@ def _add(
             db.execute("DELETE FROM objects WHERE id = ?", old["id"])
             replaced.append(old["body"])
     db.execute("UPDATE objects SET latest = 0 WHERE bucket = ? AND name = ? AND latest = 1", bucket.name, name)
-    version, etag = cloud.random.uuid("version"), new_etag(cloud)
-    row = (bucket.name, name, version, marker, unversioned, etag, content.size, content.md5)
+    version = cloud.random.uuid("version")
+    row = (bucket.name, name, version, marker, unversioned, etag or new_etag(cloud), content.size, content.md5)
     added = db.execute(
         "INSERT INTO objects (bucket, name, version, latest, marker, unversioned, etag, size, md5, created, modified, "
         "tier, body, doc) VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -9,8 +9,7 @@ from hypersdk_emulator.call import Call, encode_page, whole
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.objectstorage.common import require_bucket
-from hypersdk_emulator.objectstorage.objectlists import AFTER_ALL, Range, fields_of, range_of, summary
-from hypersdk_emulator.objectstorage.storage import object_of
+from hypersdk_emulator.objectstorage.objectlists import AFTER_ALL, Range, fields_of, range_of, summaries
 
 
 def page_after(name: str, row: int = 0) -> str:
@@ -64,6 +63,7 @@ async def list_object_versions(call: Call) -> web.StreamResponse:
     items: list[dict[str, Any]] = []
     prefixes: list[str] = []
     headers, place = {}, ""
+    summary = summaries(call.cloud, fields | {"timecreated", "timemodified"})
     for name, row in _entries(call, bucket.name, range_of(call), delimiter):
         if len(items) + len(prefixes) == limit:
             headers["opc-next-page"] = place
@@ -72,8 +72,6 @@ async def list_object_versions(call: Call) -> web.StreamResponse:
             prefixes.append(name)
             place = page_after_group(name)
             continue
-        stored = object_of(row)
-        item = summary(call.cloud, stored, fields | {"timecreated", "timemodified"})
-        items.append({**item, "versionId": stored.version, "isDeleteMarker": stored.marker})
-        place = page_after(name, stored.id)
+        items.append({**summary(row), "versionId": row["version"], "isDeleteMarker": bool(row["marker"])})
+        place = page_after(name, row["id"])
     return call.reply({"items": items, "prefixes": prefixes}, headers=headers)
