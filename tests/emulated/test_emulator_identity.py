@@ -489,6 +489,11 @@ def test_users_and_their_keys(emulator, identity):
     identity.delete_api_key(ben.id, fingerprint(keys[0]))
     assert as_anna(emulator, *LIST, user=ben.id, key=keys[0]).status == 401
     assert {key.fingerprint for key in identity.list_api_keys(ben.id).data} == {fingerprint(key) for key in keys[1:3]}
+    names = [
+        [user.name for user in identity.list_users(TENANCY, sort_by="NAME", sort_order=o).data] for o in ("ASC", "DESC")
+    ]
+    assert names == [["ben", USER], [USER, "ben"]]
+    assert identity.list_users(TENANCY, lifecycle_state="DELETED").data == []
     assert identity.update_user(ben.id, models().UpdateUserDetails(description="B")).data.description == "B"
     identity.delete_user(ben.id)
     assert code_of(identity.get_user, ben.id) == (404, "NotAuthorizedOrNotFound")

@@ -10,7 +10,7 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
 from hypersdk_emulator.fields import text
 from hypersdk_emulator.identity import access, users, whereabouts
-from hypersdk_emulator.identity.named import Made, description, global_ocid, new_name
+from hypersdk_emulator.identity.named import Made, description, global_ocid, listed, new_name
 from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import check_if_match, etag
 
@@ -84,14 +84,10 @@ async def list_compartments(call: Call) -> web.StreamResponse:
         raise not_authorized_or_not_found()
     if subtree and parent != cloud.settings.tenancy_id:
         raise invalid_parameter("compartmentIdInSubtree needs the tenancy's OCID as compartmentId")
-    rows = cloud.db.all("SELECT * FROM compartments WHERE parent = ? OR ? ORDER BY id", parent, subtree)
-    if name := call.query.get("name"):
-        rows = [row for row in rows if row["name"] == name]
-    if call.query.get("lifecycleState", "ACTIVE") != "ACTIVE":
-        rows = []
+    rows = cloud.db.all("SELECT * FROM compartments WHERE parent = ? OR ?", parent, subtree)
     if call.query.get("accessLevel") == "ACCESSIBLE":
         rows = [row for row in rows if access.accessible(call, row["id"])]
-    found, headers = call.page(rows)
+    found, headers = listed(call, rows)
     return call.reply([_json(cloud, dict(row)) for row in found], headers=headers)
 
 

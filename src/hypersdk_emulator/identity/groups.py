@@ -88,7 +88,7 @@ def check_rule(rule: str) -> None:
 async def list_groups(call: Call) -> web.StreamResponse:
     """ListGroups."""
     require_tenancy(call, call.required("compartmentId"))
-    return GROUP.page(call, call.cloud.db.all("SELECT * FROM user_groups ORDER BY id"))
+    return GROUP.page(call, call.cloud.db.all("SELECT * FROM user_groups"))
 
 
 async def get_group(call: Call) -> web.StreamResponse:
@@ -181,7 +181,7 @@ async def remove_user_from_group(call: Call) -> web.StreamResponse:
 async def list_dynamic_groups(call: Call) -> web.StreamResponse:
     """ListDynamicGroups."""
     require_tenancy(call, call.required("compartmentId"))
-    return DYNAMIC_GROUP.page(call, call.cloud.db.all("SELECT * FROM dynamic_groups ORDER BY id"))
+    return DYNAMIC_GROUP.page(call, call.cloud.db.all("SELECT * FROM dynamic_groups"))
 
 
 async def get_dynamic_group(call: Call) -> web.StreamResponse:

@@ -1,21 +1,23 @@
 """What groups, dynamic groups and policies share: rows with a name, a description, a version; etags, names, lists."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
-from hypersdk_emulator.call import Call
+from hypersdk_emulator.call import Call, one_of
 from hypersdk_emulator.clock import iso
 from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, invalid_parameter, not_authorized_or_not_found
 from hypersdk_emulator.fields import text
+from hypersdk_emulator.listing import ORDERS, page
 from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import OCID_ALPHABET, OCID_LENGTH, check_if_match, etag
 
+ACTIVE = "ACTIVE"
 MAX_DESCRIPTION = 400
 NAME = re.compile(r"[\w.@+-]{1,100}")
 """Letters, digits, hyphens, periods, underscores (API reference of Identity); `@` and `+` in users' names."""
@@ -56,7 +58,7 @@ class Kind:
             "name": row["name"],
             "description": row["description"],
             "timeCreated": iso(row["created"]),
-            "lifecycleState": "ACTIVE",
+            "lifecycleState": ACTIVE,
             "freeformTags": {},
             "definedTags": {},
             **self.show(cloud, row),
@@ -96,12 +98,41 @@ class Kind:
         text = f"{self.noun} with the name {name} already exists in the tenancy"
         return ServiceError(409, f"{self.noun}AlreadyExists", text)
 
-    def page(self, call: Call, rows: list[Row]) -> web.StreamResponse:
-        """One page of rows, narrowed by the query's `name`."""
-        if name := call.query.get("name"):
-            rows = [row for row in rows if row["name"].lower() == name.lower()]
-        found, headers = call.page(rows)
+    def page(self, call: Call, rows: Iterable[Row]) -> web.StreamResponse:
+        """One page of rows; see `listed`."""
+        found, headers = listed(call, rows)
         return call.reply([self.json(call.cloud, row) for row in found], headers=headers)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A row in a list."""
+
+    id: str
+    name: str
+    created: float
+    row: Row
+
+
+def listed(call: Call, rows: Iterable[Row]) -> tuple[list[Row], dict[str, str]]:
+    """The page asked for of the rows that fit the query, and the header that leads to the next one.
+
+    Args:
+        call: with `name`, `lifecycleState`, `sortBy` (TIMECREATED, falling, or NAME, rising; else by OCID), `sortOrder`.
+        rows: with `id`, `name` and `created`; all of them are ACTIVE.
+    """
+    by = one_of("sortBy", call.query.get("sortBy"), ("ID", "TIMECREATED", "NAME"), "ID")
+    order = one_of("sortOrder", call.query.get("sortOrder"), ORDERS, "DESC" if by == "TIMECREATED" else "ASC")
+    keys: dict[str, Callable[[_Item], Any]] = {
+        "ID": lambda item: item.id,
+        "TIMECREATED": lambda item: (item.created, item.id),
+        "NAME": lambda item: (item.name, item.id),
+    }
+    items = [_Item(row["id"], row["name"], row["created"], row) for row in rows]
+    items.sort(key=keys[by], reverse=order == "DESC")
+    name, active = call.query.get("name"), call.query.get("lifecycleState", ACTIVE) == ACTIVE
+    found, headers = page(call, items, lambda item: active and name in (None, item.name))
+    return [item.row for item in found], headers
 
 
 def global_ocid(cloud: Cloud, kind: str) -> str:

@@ -96,7 +96,7 @@ async def list_policies(call: Call) -> web.StreamResponse:
     compartment = call.required("compartmentId")
     if not users.is_compartment(call.cloud, compartment):
         raise not_authorized_or_not_found()
-    return POLICY.page(call, call.cloud.db.all("SELECT * FROM policies WHERE compartment = ? ORDER BY id", compartment))
+    return POLICY.page(call, call.cloud.db.all("SELECT * FROM policies WHERE compartment = ?", compartment))
 
 
 async def get_policy(call: Call) -> web.StreamResponse:

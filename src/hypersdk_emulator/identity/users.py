@@ -13,7 +13,7 @@ from hypersdk_emulator.cloud import Cloud
 from hypersdk_emulator.database import Row
 from hypersdk_emulator.errors import ServiceError, not_authorized_or_not_found
 from hypersdk_emulator.fields import optional_text, text
-from hypersdk_emulator.identity.named import Made, description, global_ocid, new_name, require_tenancy
+from hypersdk_emulator.identity.named import Made, description, global_ocid, listed, new_name, require_tenancy
 from hypersdk_emulator.once import created_once
 from hypersdk_emulator.resources import check_if_match, etag
 from hypersdk_emulator.signatures import Principal, SignatureRefused, public_key
@@ -182,10 +182,7 @@ def _changing(call: Call) -> Row:
 async def list_users(call: Call) -> web.StreamResponse:
     """ListUsers."""
     require_tenancy(call, call.required("compartmentId"))
-    rows = call.cloud.db.all("SELECT * FROM users ORDER BY id")
-    if name := call.query.get("name"):
-        rows = [row for row in rows if row["name"] == name]
-    found, headers = call.page(rows)
+    found, headers = listed(call, call.cloud.db.all("SELECT * FROM users"))
     return call.reply([_user(call.cloud, row) for row in found], headers=headers)
 
 
