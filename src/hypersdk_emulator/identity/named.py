@@ -118,10 +118,10 @@ def listed(call: Call, rows: Iterable[Row]) -> tuple[list[Row], dict[str, str]]:
     """The page asked for of the rows that fit the query, and the header that leads to the next one.
 
     Args:
-        call: with `name`, `lifecycleState`, `sortBy` (TIMECREATED, falling, or NAME, rising; else by OCID), `sortOrder`.
+        call: with `name`, `lifecycleState`, `sortBy` (TIMECREATED falls, NAME rises; without it by OCID), `sortOrder`.
         rows: with `id`, `name` and `created`; all of them are ACTIVE.
     """
-    by = one_of("sortBy", call.query.get("sortBy"), ("ID", "TIMECREATED", "NAME"), "ID")
+    by = one_of("sortBy", call.query.get("sortBy"), ("TIMECREATED", "NAME"), "ID")
     order = one_of("sortOrder", call.query.get("sortOrder"), ORDERS, "DESC" if by == "TIMECREATED" else "ASC")
     keys: dict[str, Callable[[_Item], Any]] = {
         "ID": lambda item: item.id,
