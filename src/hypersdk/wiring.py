@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict
 
 from hypersdk import errors, events
+from hypersdk.bandwidth import Bucket, minute_of_week
 from hypersdk.config import Config, load_config
 from hypersdk.model import ObjectInfo, ObjectRef, Proof
 from hypersdk.network import NetworkMonitor
@@ -118,9 +120,20 @@ class Wiring:
             connections=self.config.transfer.parallel,
             explain=_explain_oci,
             tick=self.waiter.tick,
+            bucket=self._bucket(),
         )
         self._cleanup.callback(wire.close)
         return wire
+
+    def _bucket(self) -> Bucket | None:
+        timetable, waiter = self.config.transfer.bandwidth, self.waiter
+        if timetable is None:
+            return None
+
+        def rate() -> int | None:
+            return timetable.at(minute_of_week(datetime.now().astimezone()))
+
+        return Bucket(rate, waiter.clock, waiter.stop.wait)
 
     @cached_property
     def provider(self) -> Provider:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypersdk.transfer.bandwidth import DAY_MINUTES, WEEK_MINUTES, Bucket, Timetable
+from hypersdk.bandwidth import DAY_MINUTES, WEEK_MINUTES, Bucket, Timetable
 
 MIB = 1024**2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hypersdk.transfer.governor import CALM_SECONDS, Governor
+from hypersdk.governor import CALM_SECONDS, Governor
 
 
 def drive(governor: Governor, rate_of, seconds: float, start: float = 0.0) -> list[int]:

@@ -45,7 +45,8 @@ RUNNING = "RUNNING"
 @click.option("--overwrite", is_flag=True, help="Export again, replacing a disk that is there.")
 @click.option("--new", is_flag=True, help="Cancel an unfinished run of this export and start anew.")
 @click.option("--dry-run", is_flag=True, help="Check the plan and print it; create nothing.")
-@setting_option("--parallel", "parallel", "Parts of the disk in flight at once; default: 8.", metavar="N")
+@setting_option("--parallel", "parallel", "Most parts of the disk in flight at once; default: 16.", metavar="N")
+@setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
 @setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")
 @connection_options("compartment_ocid", "namespace", "bucket")
 @output_options

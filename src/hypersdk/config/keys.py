@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from hypersdk import errors
+from hypersdk.bandwidth import Timetable
 from hypersdk.exports.options import FORMATS
 from hypersdk.model import Ocid, Secret
 from hypersdk.readers.units import parse_duration, parse_size, parse_switch
@@ -157,6 +158,12 @@ def size(text: Text) -> int:
     return value
 
 
+def bandwidth(text: Text) -> str:
+    """A rate or a timetable of rates."""
+    Timetable.parse(plain(text))
+    return plain(text)
+
+
 def duration(text: Text) -> float:
     """Seconds."""
     return parse_duration(plain(text))
@@ -235,7 +242,8 @@ _ALL = (
     _oci("proxy", proxy),
     _oci("tags", tags),
     Key("transfer", "part_size", size, "16MiB"),
-    Key("transfer", "parallel", number(1, int), "8"),
+    Key("transfer", "parallel", number(1, int), "16"),
+    Key("transfer", "bandwidth_limit", bandwidth, "off"),
     Key("retry", "max_attempts", number(1, int), "5"),
     Key("retry", "initial_delay", duration, "2s"),
     Key("retry", "max_delay", duration, "30s"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypersdk import errors
+from hypersdk.bandwidth import Timetable
 from hypersdk.config import oci
 from hypersdk.config.gather import Gathered, gather
 from hypersdk.config.keys import KEYS
@@ -81,7 +82,11 @@ def load_config(
     sources = merged.sources() | {f"oci.{key}": source for key, source in settings.sources.items()}
     sources["state"] = state_source
     try:
-        transfer = TransferOptions(merged.integer("transfer.part_size"), merged.integer("transfer.parallel"))
+        transfer = TransferOptions(
+            merged.integer("transfer.part_size"),
+            merged.integer("transfer.parallel"),
+            Timetable.parse(str(merged.value("transfer.bandwidth_limit"))),
+        )
         retry = RetryPolicy(
             max_attempts=merged.integer("retry.max_attempts"),
             initial_delay=merged.number("retry.initial_delay"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hypersdk import errors
+from hypersdk.bandwidth import Timetable
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,11 +26,13 @@ class TransferOptions:
 
     Args:
         part_size: bytes of one range or part.
-        parallel: requests in flight at once.
+        parallel: most requests in flight at once.
+        bandwidth: bytes per second by the time of the week; None = no limit.
     """
 
     part_size: int = 16 * MIB
-    parallel: int = 8
+    parallel: int = 16
+    bandwidth: Timetable | None = None
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -3,6 +3,7 @@
 Rules of this file:
 - One loop in the caller's thread; a part that waits for its next try holds up no other part, but keeps its place: so
   memory stays bounded, and a service that asks to slow down is not sent more.
+- How many parts are in flight is the governor's to say: it sees the bytes of every turn and every refusal to hurry.
 - Attempts are counted per part under the run's policy. While the network is down nothing is submitted and no attempt is
   spent, nor by what was in flight then, whenever it ends; it is served meanwhile, and its bytes prove the network up.
 - A 401 refreshes the credentials once; it ends the transfer if no request succeeded since the last refresh.
@@ -15,6 +16,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from hypersdk import errors
@@ -59,7 +61,7 @@ class PartLoop:
         wire: moves the bytes; used by this loop alone while it runs.
         retrier: policy, waiter, network monitor and refresh of the run.
         what: the transfer for people, shown while waiting ("download oci://...").
-        parallel: most requests in flight.
+        parallel: most requests in flight; the wire's governor may allow fewer.
     """
 
     def __init__(self, wire: Wire, retrier: Retrier, what: str, parallel: int) -> None:
@@ -74,6 +76,7 @@ class PartLoop:
         self._outages = 0
         self._refreshed_in_vain = False
         self._next_tick = 0.0
+        self._seen = wire.moved
         self._last_error = ""
 
     @property
@@ -99,6 +102,7 @@ class PartLoop:
                     self._serve(self._wire.completed(self._patience()))
                 elif self._waiting:
                     self._pause()
+                self._govern()
                 turn()
                 if self._retrier.monitor.down_since is not None:
                     self._wait_for_network()
@@ -107,11 +111,21 @@ class PartLoop:
                 self._wire.abandon(token)
             self._flying.clear()
 
+    @property
+    def _level(self) -> int:
+        return min(self._parallel, self._wire.governor.level)
+
+    def _govern(self) -> None:
+        moved = self._wire.moved
+        self._seen, news = moved, moved - self._seen
+        busy = len(self._flying) >= self._wire.governor.level
+        self._wire.governor.moved(news, self._retrier.waiter.clock(), busy=busy)
+
     def _fill(self, parts: Iterator[Part]) -> bool:
         """Submit what may be submitted; False when nothing is left to do."""
-        while len(self._flying) < self._parallel:
+        while len(self._flying) < self._level:
             this = self._due()
-            if this is None and len(self._flying) + len(self._waiting) < self._parallel:
+            if this is None and len(self._flying) + len(self._waiting) < self._level:
                 this = next((_Try(part) for part in parts), None)
             if this is None:
                 break
@@ -132,7 +146,7 @@ class PartLoop:
         return None
 
     def _patience(self) -> float:
-        if not self._waiting or len(self._flying) >= self._parallel:
+        if not self._waiting or len(self._flying) >= self._level:
             return TURN
         return max(0.0, min(TURN, self._waiting[0][0] - self._retrier.waiter.clock()))
 
@@ -167,6 +181,8 @@ class PartLoop:
         if isinstance(error, errors.NetworkError) and self._outage_took(this):
             self._again(this, 0.0)
             return
+        if isinstance(error, errors.ThrottledError) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            self._wire.governor.refused(self._retrier.waiter.clock())
         this.spent += 1
         delay = self._retrier.policy.next_delay(error, this.spent, self._retrier.random)
         if delay is None:

@@ -61,6 +61,11 @@ class Exchange:
         self._due: int | None = None
         self._received = 0
 
+    @property
+    def moved(self) -> int:
+        """Bytes of bodies received and sent so far."""
+        return self._received + self._sent
+
     def on_header(self, raw: bytes) -> int | None:
         """Take one header line, line end included; an empty one ends the head."""
         return self._guard(lambda: self._take_header(raw))

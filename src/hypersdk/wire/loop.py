@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from hypersdk import errors
+from hypersdk.bandwidth import Bucket
+from hypersdk.governor import Governor
 from hypersdk.model import ConnectionSettings
 from hypersdk.wire import replies
 from hypersdk.wire.exchange import Exchange, Sink
@@ -36,13 +38,14 @@ class Completion:
 
 
 class Wire:
-    """Sends requests and moves their bodies.
+    """Sends requests and moves their bodies. `governor` says how many should be in flight; callers heed it.
 
     Args:
         connection: proxy, CA bundle, timeouts.
-        connections: connections that are kept alive for reuse; how many requests are in flight is the caller's choice.
+        connections: connections that are kept alive for reuse, and the most that `governor` ever allows.
         explain: turns refusals by the service into errors; None = by HTTP status alone.
         tick: called at least every second while `call` waits: heartbeats, and the stop flag, which ends the call.
+        bucket: the bandwidth limit; None = none.
     """
 
     def __init__(
@@ -52,11 +55,16 @@ class Wire:
         connections: int = 8,
         explain: Explain | None = None,
         tick: Callable[[], None] = lambda: None,
+        bucket: Bucket | None = None,
     ) -> None:
         self._connection = connection
         self._connections = connections
+        self.governor = Governor(connections)
         self._explain = explain or replies.explain_plainly
         self._tick = tick
+        self._bucket = bucket
+        self._moved = 0
+        self._told = 0
         self._multi: Any = None
         self._selector: selectors.BaseSelector | None = None
         self._timer: float | None = None
@@ -64,6 +72,11 @@ class Wire:
         self._flying: dict[Hashable, tuple[Any, Exchange]] = {}
         self._tokens: dict[Any, Hashable] = {}
         self._done: list[Completion] = []
+
+    @property
+    def moved(self) -> int:
+        """Bytes of bodies that moved since the start, both ways."""
+        return self._moved + sum(exchange.moved for _, exchange in self._flying.values())
 
     def submit(
         self,
@@ -205,13 +218,29 @@ class Wire:
         assert self._selector is not None
         if self._timer is not None:
             timeout = min(timeout, max(0.0, self._timer - time.monotonic()))
+        if owed := self._owed():
+            assert self._bucket is not None
+            self._bucket.rest(min(owed, timeout))
+            if owed > timeout:
+                return
+            timeout = 0.0
         for key, events in self._selector.select(timeout):
             # EVENT_READ 1 and EVENT_WRITE 2 are CURL_CSELECT_IN and CURL_CSELECT_OUT.
             multi.socket_action(key.fd, events)
+            if self._owed():
+                break  # the other connections wait too: a turn of many would be a burst
         if self._timer is not None and time.monotonic() >= self._timer:
             self._timer = None
             multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         self._harvest(multi)
+
+    def _owed(self) -> float:
+        """Seconds to wait for the bandwidth limit before more may move."""
+        if self._bucket is None:
+            return 0.0
+        moved = self.moved
+        self._told, news = moved, moved - self._told
+        return self._bucket.took(news)
 
     def _harvest(self, multi: Any) -> None:
         queued = 1
@@ -238,7 +267,7 @@ class Wire:
 
     def _retire(self, handle: Any) -> None:
         token = self._tokens.pop(handle)
-        del self._flying[token]
+        self._moved += self._flying.pop(token)[1].moved
         self._multi.remove_handle(handle)
         handle.reset()
         self._idle.append(handle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from hypersdk.readers.units import parse_size
 
@@ -64,9 +65,16 @@ class Bucket:
     Args:
         rate: the rate now, in bytes per second; None = no limit.
         clock: monotonic seconds.
+        rest: waits up to so many seconds; for who keeps to the rate.
     """
 
-    def __init__(self, rate: Callable[[], int | None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        rate: Callable[[], int | None],
+        clock: Callable[[], float],
+        rest: Callable[[float], object] = lambda _seconds: None,
+    ) -> None:
+        self.rest = rest
         self._rate = rate
         self._clock = clock
         self._filled = clock()
@@ -81,6 +89,11 @@ class Bucket:
         self._left = min(self._left + (now - self._filled) * rate, rate * BURST_SECONDS) - count
         self._filled = now
         return max(0.0, -self._left / rate)
+
+
+def minute_of_week(now: datetime) -> int:
+    """Minutes since Monday 00:00 of a local time."""
+    return now.weekday() * DAY_MINUTES + now.hour * 60 + now.minute
 
 
 def _entry(word: str) -> list[tuple[int, int | None]]:
