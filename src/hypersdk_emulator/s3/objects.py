@@ -70,7 +70,7 @@ def check_dates(call: Call, found: StoredObject, prefix: str = "") -> None:
 def _date(headers: Mapping[str, str], name: str) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(headers[name]).timestamp()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
 
 
