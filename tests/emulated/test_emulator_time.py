@@ -84,6 +84,25 @@ def story(emulator: Emulator) -> list[Any]:
     note("GET", f"/20160918/workRequests/{image.headers['opc-work-request-id']}")
     note("GET", f"/20160918/images/{image.json['id']}")
     note("GET", "/20160918/images/nothing")
+    domain = {"compartmentId": emulator.seed.compartment, "availabilityDomain": "Test:US-ASHBURN-AD-1"}
+    volume = note("POST", "/20160918/volumes", {**domain, "displayName": "v", "sizeInGBs": 50}).json["id"]
+    note("POST", "/20160918/volumeBackups", {"volumeId": volume, "displayName": "b"})
+    source = {"sourceType": "image", "imageId": image.json["id"]}
+    launch = {**domain, "displayName": "l", "shape": "VM.Standard.E4.Flex", "shapeConfig": {"ocpus": 1}}
+    vnics = note("GET", f"/20160918/vnicAttachments?compartmentId={emulator.seed.compartment}").json
+    vnic = {"subnetId": vnics[0]["subnetId"]}
+    launched = note("POST", "/20160918/instances/", {**launch, "sourceDetails": source, "createVnicDetails": vnic})
+    attach = {"type": "iscsi", "instanceId": launched.json["id"], "volumeId": volume, "useChap": True}
+    note("POST", "/20160918/volumeAttachments/", attach)
+    note("GET", f"/20160918/vnicAttachments?compartmentId={emulator.seed.compartment}")
+    user = {
+        "compartmentId": emulator.seed.value["tenancyId"],
+        "name": "u",
+        "description": "u",
+        "email": "u@example.org",
+    }
+    made = note("POST", "/20160918/users", user).json["id"]
+    note("POST", f"/20160918/users/{made}/customerSecretKeys", {"displayName": "k"})
     log = [{name: value for name, value in entry.items() if name != "at"} for entry in emulator.log()]
     return [emulator.token, steps, log]
 
