@@ -1,9 +1,9 @@
 """What the emulator does per second, beside a bare nginx that serves and takes the same bodies in the same run.
 
-Usage: python bench/emulator.py [ROUNDS]; prints a table for bench/results. Every measure runs ROUNDS times (5), shuffled
-among the others, for both servers; the table has medians. The load comes from one process: an epoll loop over keep-alive
-connections that replays requests signed before the clock starts (a signature is good for five minutes), sends part bodies
-by sendfile and throws reply bodies away; its own CPU is in the table, so that its cost can be judged.
+Usage: python bench/emulator.py [ROUNDS]; prints a table for bench/results. Every measure runs ROUNDS times (5),
+shuffled among the others, for both servers; the table has medians. The load comes from one process: an epoll loop over
+keep-alive connections that replays requests signed before the clock starts (a signature is good for five minutes),
+sends part bodies by sendfile and throws reply bodies away. Its own CPU is in the table, so that its cost can be judged.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def load(address: tuple[str, int], requests: Iterator[Request], connections: int
     for request in [r for _, r in zip(range(connections), requests, strict=False)]:
         sock = socket.create_connection(address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setblocking(False)
+        sock.settimeout(0)
         by_fd[sock.fileno()] = each = Connection(sock, request)
         each.begin(request)
         poll.register(sock, select.EPOLLIN | (select.EPOLLOUT if each.sent < each.wanted else 0))
@@ -375,8 +375,9 @@ def main() -> None:
                 for row, server in runs:
                     row.run(server)
             print(
-                f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, load average "
-                f"{idle[0]:.1f} before, median of {rounds} shuffled rounds, `python bench/emulator.py {rounds}`\n"
+                f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {os.cpu_count()} cores, load "
+                f"average {idle[0]:.1f} before, median of {rounds} shuffled rounds, "
+                f"`python bench/emulator.py {rounds}`\n"
             )
             print("| measure | connections | emulator | its CPU | generator | nginx | its CPU | generator | ratio |")
             print("|---|---|---|---|---|---|---|---|---|")

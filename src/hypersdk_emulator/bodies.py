@@ -1,7 +1,7 @@
 """Immutable body files: taken in as a stream with digests, given by rename, handed out by name.
 
-Nothing here knows buckets or objects. A file under `bodies/` is complete; a file under `bodies/incoming/` is not,
-and is thrown away at the next start. Memory stays bounded: at most two batches of one upload are in flight.
+Nothing here knows buckets or objects. A file that the database names is complete; whatever else a crash leaves here is
+thrown away at the next start. Memory stays bounded: at most two batches of one upload are in flight.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ class BodyStore:
         self._pool = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "body")
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
+        self._folders: set[str] = set()
 
     def close(self) -> None:
         """Stop the hashing threads."""
@@ -126,20 +127,27 @@ class BodyStore:
     def _keep_bytes(self, data: bytes) -> str:
         if not data:
             return ""
-        path = self._incoming / secrets.token_hex(16)
+        file = secrets.token_hex(16)
+        path = self._place(file)
         try:
             path.write_bytes(data)
         except OSError:
             path.unlink(missing_ok=True)
             raise
-        return self._publish(path)
+        return file
 
     def _publish(self, path: Path) -> str:
         file = secrets.token_hex(16)
-        target = self._path(file)
-        target.parent.mkdir(exist_ok=True)
-        path.rename(target)
+        path.rename(self._place(file))
         return file
+
+    def _place(self, file: str) -> Path:
+        """The path for a new file, whose folder is there."""
+        path = self._path(file)
+        if file[:2] not in self._folders:
+            path.parent.mkdir(exist_ok=True)
+            self._folders.add(file[:2])
+        return path
 
 
 async def _batch(chunks: AsyncIterator[bytes]) -> bytes:

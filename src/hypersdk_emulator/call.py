@@ -120,7 +120,8 @@ class Call:
         timeout = self.cloud.options.body_timeout
         while True:
             try:
-                chunk = await asyncio.wait_for(request.content.readany(), timeout)
+                async with asyncio.timeout(timeout):
+                    chunk = await request.content.readany()
             except TimeoutError:
                 end_body(request)
                 self.replies["connection"] = "close"

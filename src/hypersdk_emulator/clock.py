@@ -96,7 +96,7 @@ class Clock:
 
 def iso(timestamp: float) -> str:
     """A time as OCI writes it in JSON: `2026-01-01T00:00:00.000Z`."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def http_date(timestamp: float) -> str:

@@ -11,6 +11,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 from hypersdk_emulator.cloud import Cloud
 
+_SMALL = 1 << 16  # bytes of a body that is read rather than sent by sendfile, which has a price of its own
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -118,6 +120,7 @@ class BodyReply(web.StreamResponse):
         self, cloud: Cloud, pieces: Pieces, window: Window, *, partial: bool, headers: Mapping[str, str]
     ) -> None:
         super().__init__(headers=headers)
+        self._send_headers_immediately = False
         self.cloud = cloud
         self.body = FileBody(cloud, pieces, window)
         self.show(window, partial=partial)
@@ -133,12 +136,18 @@ class BodyReply(web.StreamResponse):
         self.headers["content-length"] = str(self.body.size)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send headers and body."""
+        """Send headers and body: a small one together with the headers, a large one by sendfile."""
         try:
             writer = await super().prepare(request)
-            if request.method != "HEAD":
+            if request.method == "HEAD":
+                await super().write_eof()
+            elif self.body.size <= _SMALL:
+                await super().write_eof(self.body.read(0, self.body.size))
+                self.body.sent = self.body.size
+            elif writer is not None:
+                writer.send_headers()
                 await self.body.send(request, 0, self.body.size)
-            await super().write_eof()
+                await super().write_eof()
         finally:
             self.body.close()
             request["entry"]["bytes"] = self.body.sent

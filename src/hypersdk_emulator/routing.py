@@ -2,7 +2,7 @@
 
 import re
 import urllib.parse
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ from aiohttp import web
 from hypersdk_emulator.errors import ServiceError
 from hypersdk_emulator.faultrules import Operation
 
+_FIRST = 3  # segments of a path by which the rows to try are chosen
+_MOST_BEGINS = 1000  # for which the rows are kept
 Handler = Callable[[Any], Awaitable[web.StreamResponse]]  # takes a Call, which knows its Route: no import in a circle
 
 
@@ -29,7 +31,7 @@ class Route:
             calls.
         body_signed: The signature covers the body (all but PutObject and UploadPart, on methods with a body).
         header: Taken only if the request has this header with the value `true`.
-        differs: What the emulator does not do as OCI does; empty = nothing known. The support table in the docs says it.
+        differs: What the emulator does not do as OCI does, for the support table in the docs; empty = nothing known.
     """
 
     operation: str
@@ -63,13 +65,12 @@ class Router:
     """Finds the route of a request; the first matching row wins."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes: dict[str, list[tuple[re.Pattern[str], Route]]] = {}
-        self.serves_s3 = False
-        for route in routes:
-            if route.auth == "s3":  # those are found by query and headers, too: see s3/routes.py
-                self.serves_s3 = True
-                continue
-            self._routes.setdefault(route.method, []).append((_compile(route.pattern), route))
+        every = tuple(routes)
+        self.serves_s3 = any(route.auth == "s3" for route in every)  # found by query and headers, too: s3/routes.py
+        self._rows = [(_compile(route.pattern), route) for route in every if route.auth != "s3"]
+        self._begins = {route: _segments(route.pattern) for _, route in self._rows}
+        self._literals = {text for begin in self._begins.values() for text in begin if not text.startswith("{")}
+        self._near: dict[tuple[str, ...], list[tuple[re.Pattern[str], Route]]] = {}
 
     def find(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[Route, dict[str, str]]:
         """The route and the decoded path parameters.
@@ -82,14 +83,35 @@ class Router:
         Raises:
             ServiceError: 404 for an unknown path, 405 for a known one with another method, 400 for bad encoding.
         """
-        for pattern, route in self._routes.get(method, ()):
+        other = False
+        for pattern, route in self._rows_near(path):
             found = pattern.fullmatch(path)
-            if found and (not route.header or headers.get(route.header, "").lower() == "true"):
+            if found and route.method != method:
+                other = True
+            elif found and (not route.header or headers.get(route.header, "").lower() == "true"):
                 return route, {name: _decode(value) for name, value in found.groupdict().items()}
-        for rows in self._routes.values():
-            if any(pattern.fullmatch(path) for pattern, _ in rows):
-                raise ServiceError(405, "MethodNotAllowed", f"{method} is not allowed here")
+        if other:
+            raise ServiceError(405, "MethodNotAllowed", f"{method} is not allowed here")
         raise ServiceError(404, "NotFound", "No such operation")
+
+    def _rows_near(self, path: str) -> list[tuple[re.Pattern[str], Route]]:
+        """The rows whose first segments can be those of a path, in the table's order: few of hundreds."""
+        begin = tuple(text if text in self._literals else "" for text in _segments(path))
+        if begin not in self._near:
+            if len(self._near) > _MOST_BEGINS:
+                self._near.clear()
+            self._near[begin] = [row for row in self._rows if _agree(self._begins[row[1]], begin)]
+        return self._near[begin]
+
+
+def _segments(path: str) -> list[str]:
+    """The first segments of a path or pattern; repeated slashes count as one."""
+    return [text for text in path.split("/") if text][:_FIRST]
+
+
+def _agree(pattern: Sequence[str], begin: Sequence[str]) -> bool:
+    pairs = zip(pattern, begin, strict=False)
+    return all(mine == theirs or mine.startswith("{") for mine, theirs in pairs)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -8,6 +8,7 @@ signed also `content-length`, `content-type` and `x-content-sha256`.
 import base64
 import binascii
 import email.utils
+import functools
 import json
 import re
 import secrets
@@ -99,10 +100,16 @@ def _check_names(signed: Signed, names: tuple[str, ...]) -> None:
         raise SignatureRefused(f"not signed: {', '.join(sorted(missing))}")
 
 
+@functools.lru_cache(maxsize=1024)
+def _timestamp(date: str) -> float:
+    """Seconds since the epoch; calls of one second carry the same text."""
+    return email.utils.parsedate_to_datetime(date).timestamp()
+
+
 def _check_date(signed: Signed, wall: float) -> None:
     value = signed.headers.get("x-date") or signed.headers.get("date", "")
     try:
-        sent = email.utils.parsedate_to_datetime(value).timestamp()
+        sent = _timestamp(value)
     except ValueError:
         raise SignatureRefused(f"unreadable date {value!r}") from None
     if abs(sent - wall) > MAX_SKEW_SECONDS:

@@ -1,4 +1,4 @@
-"""Great numbers of everything in one emulator: right answers, in time, in less than 200 MiB; each run has small ones."""
+"""Great numbers of everything in one emulator: right answers, in time, in less than 200 MiB; small ones in each run."""
 
 from __future__ import annotations
 

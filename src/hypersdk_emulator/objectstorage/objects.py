@@ -28,7 +28,7 @@ from hypersdk_emulator.objectstorage.common import (
     require_object,
     window,
 )
-from hypersdk_emulator.objectstorage.storage import Content, StoredObject
+from hypersdk_emulator.objectstorage.storage import Bucket, Content, StoredObject
 from hypersdk_emulator.replies import BodyReply, Window
 
 _OVERRIDES = {
@@ -65,15 +65,15 @@ def put_received(cloud: Cloud, bucket: str, name: str, received: Received, conte
 async def put_object(call: Call) -> web.StreamResponse:
     """PutObject: nothing of it is visible before all of it is there and fits its checksums."""
     cloud, name = call.cloud, check_name(call.params["object"])
-    content, wanted = _may_put(call, name), expected(call)
+    content, wanted = described(call, _bucket_for(call, name)), expected(call)
     received = await receive(call, wanted)
     checksums = checksum_headers(received, wanted.algorithms)
     try:
         with storage.change(cloud) as trash:
-            _may_put(call, name)
+            bucket = _bucket_for(call, name)
             body = storage.new_body(cloud, [(received.file, received.size)])
             content = replace(content, body=body, size=received.size, md5=received.digests.md5, checksums=checksums)
-            made = storage.store(cloud, require_bucket(call), name, content, trash)
+            made = storage.store(cloud, bucket, name, content, trash)
     except BaseException:
         cloud.bodies.discard([received.file])
         raise
@@ -90,23 +90,23 @@ def put_shared(call: Call, source: StoredObject, *, keep_description: bool) -> S
     """
     name = check_name(call.params["object"])
     with storage.change(call.cloud) as trash:
-        content = _may_put(call, name)
+        bucket = _bucket_for(call, name)
+        content = described(call, bucket)
         kept = source.content
         if keep_description:
             content = replace(content, headers=kept.headers, meta=kept.meta)
         content = replace(content, body=kept.body, size=kept.size, md5=kept.md5, checksums=kept.checksums)
         content = replace(content, multipart=kept.multipart)
-        return storage.store(call.cloud, require_bucket(call), name, content, trash)
+        return storage.store(call.cloud, bucket, name, content, trash)
 
 
-def _may_put(call: Call, name: str) -> Content:
-    """Check everything about a PUT that does not need its body; asked before and after the body came."""
+def _bucket_for(call: Call, name: str) -> Bucket:
+    """The bucket of a PUT that may be made as things are now; asked before and after the body came."""
     bucket = require_bucket(call)
-    content = described(call, bucket)
     found = storage.latest(call.cloud, bucket.name, name)
     check_write(call, found)
     storage.refuse_protected(call.cloud, bucket, found)
-    return content
+    return bucket
 
 
 def _version_headers(stored: StoredObject) -> dict[str, str]:
