@@ -11,6 +11,7 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Scale:
     objects: int
     size: int
     parts: int
+    uploads: int
     connections: int
     instances: int
     compartments: int
@@ -38,8 +40,8 @@ class Scale:
     ready_seconds: float
 
 
-SMALL = Scale(1_500, 24 * MIB, 150, 100, 40, 6, 500, 30)
-FULL = Scale(100_000, 4096 * MIB, 10_000, 10_000, 2_000, 60, 20_000, 30)
+SMALL = Scale(1_500, 24 * MIB, 150, 8, 100, 40, 6, 500, 30)
+FULL = Scale(100_000, 4096 * MIB, 10_000, 64, 10_000, 2_000, 60, 20_000, 30)
 
 
 def seed_of(scale: Scale) -> dict[str, Any]:
@@ -171,6 +173,18 @@ def commit_many(emulator: Emulator, count: int) -> None:
     assert len(emulator.get("exports", "parts").body) == 10 * count
 
 
+def upload_at_once(emulator: Emulator, count: int) -> None:
+    """Put this many objects of 8 MiB at the same time."""
+    block = hashlib.shake_256(b"many").digest(8 * MIB)
+
+    def put(number: int) -> bool:
+        emulator.put("exports", f"many/{number}", number.to_bytes(8, "big") + block[8:])
+        return emulator.get("exports", f"many/{number}", {"range": "bytes=0-7"}).body == number.to_bytes(8, "big")
+
+    with ThreadPoolExecutor(count) as pool:
+        assert all(pool.map(put, range(count)))
+
+
 def count_instances(emulator: Emulator, scale: Scale) -> int:
     """All instances of all compartments, page by page."""
     found = 0
@@ -230,6 +244,7 @@ def test_great_numbers_in_little_memory(start_emulator: Callable[..., Emulator],
     assert scale.objects / seconds >= scale.listed
     step("put and read one object", f"{scale.size // MIB:,} MiB", lambda: send_and_read_big(emulator, scale.size))
     step("upload and commit parts", f"{scale.parts:,}", lambda: commit_many(emulator, scale.parts))
+    step("uploads at once", f"{scale.uploads} of 8 MiB", lambda: upload_at_once(emulator, scale.uploads))
     step("idle connections", f"{scale.connections:,}", lambda: hold_idle(emulator, scale.connections))
     print("\n| what | how many | seconds | peak RSS, MiB |\n|---|---|---|---|")
     print("\n".join(f"| {what} | {count} | {seconds:.1f} | {peak:.0f} |" for what, count, seconds, peak in told))
