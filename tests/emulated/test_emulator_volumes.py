@@ -69,6 +69,21 @@ def test_a_deleted_volume_leaves_no_bytes(blocks):
     assert set(folder.iterdir()) == before
 
 
+def test_what_was_deleted_a_day_ago_is_forgotten(blocks):
+    """A deleted volume is listed as TERMINATED for a day; after that it is in no list, and GET is 404."""
+    volume = blocks.volume(display_name="forgotten")
+    blocks.storage.delete_volume(volume.id)
+    blocks.wait()
+
+    def listed():
+        return blocks.storage.list_volumes(compartment_id=blocks.compartment, display_name="forgotten").data
+
+    assert [each.lifecycle_state for each in listed()] == ["TERMINATED"]
+    blocks.wait(24 * 3600)
+    assert listed() == []
+    assert refused(blocks.storage.get_volume, volume.id)[0] == 404
+
+
 @pytest.mark.parametrize(
     ("boot", "fields", "named"),
     [

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 from machines import LONG, QUICK, CloudMachine, run_machine
 
+from hypersdk_emulator.blockstorage.records import layers
+
 API = "/20160918"
 SECONDS, DAY = 10.0, 24 * 3600.0
 DOMAIN = "Test:US-ASHBURN-AD-1"
@@ -375,6 +377,7 @@ class Volumes(CloudMachine):
             assert (shown["sizeInGBs"], shown["volumeGroupId"]) == (model.size, model.group or None)
             assert shown["isHydrated"] == (self.now >= model.hydrated)
             if not model.gone(self.now):
+                assert layers(self.cloud.cloud).top(identifier).length == model.size << 30
                 assert self.control("GET", f"volumes/{identifier}/data?length={WINDOW}").body == bytes(model.data)
 
 

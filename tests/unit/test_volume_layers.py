@@ -292,6 +292,32 @@ def test_a_disk_being_read_outlives_its_owners(store, tmp_path):
     assert list(tmp_path.glob("volumes/*")) == []
 
 
+def test_a_disk_being_copied_flat_outlives_its_owners(store):
+    """An export under way keeps what it reads: the image is deleted meanwhile, the file stays readable and whole."""
+    store.start("v", None, BLOCK)
+    store.write("v", 0, b"kept")
+    tip = store.freeze("v")
+
+    def read(path, _):
+        store.drop("v")
+        store.empty_trash()
+        assert store.read(tip, 0, 4) == b"kept"
+        return path.read_bytes()[:4]
+
+    assert opened(store, tip, read) == b"kept"
+
+
+def test_a_start_removes_what_a_kill_left_in_the_trash(store, tmp_path):
+    """A kill between a deletion and the removal of its file: the next start removes it, a foreign one's disk too."""
+    ours = tmp_path / "ours.raw"
+    ours.write_bytes(b"z")
+    store.hold("image", store.base(ours, "raw", ours=True))
+    store.drop("image")
+    assert ours.exists()
+    store.sweep()
+    assert not ours.exists()
+
+
 def test_a_file_of_ours_goes_with_its_last_layer(store, tmp_path):
     """An imported disk is removed with the last thing that stands on it; a seed's never."""
     ours, theirs = tmp_path / "ours.raw", tmp_path / "theirs.raw"
