@@ -6,7 +6,6 @@ signed also `content-length`, `content-type` and `x-content-sha256`.
 """
 
 import base64
-import binascii
 import email.utils
 import functools
 import json
@@ -85,7 +84,7 @@ def _parse(header: str) -> _Authorization:
     try:
         signature = base64.b64decode(values["signature"], validate=True)
         return _Authorization(values["keyId"], tuple(values["headers"].lower().split()), signature)
-    except (KeyError, binascii.Error) as error:
+    except (KeyError, ValueError) as error:
         raise SignatureRefused(f"unreadable authorization header: {error}") from None
 
 
@@ -110,7 +109,7 @@ def _check_date(signed: Signed, wall: float) -> None:
     value = signed.headers.get("x-date") or signed.headers.get("date", "")
     try:
         sent = _timestamp(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise SignatureRefused(f"unreadable date {value!r}") from None
     if abs(sent - wall) > MAX_SKEW_SECONDS:
         raise SignatureRefused(f"the date is {sent - wall:+.0f} s off")

@@ -189,6 +189,38 @@ def test_header_bytes_that_are_no_text(shared: Emulator, name: bytes) -> None:
     assert shared.call("HEAD", NAME).status == 404
 
 
+@pytest.mark.parametrize(
+    ("name", "pattern", "text"),
+    [
+        ("authorization", ".*", ""),
+        ("authorization", ".*", "Signature"),
+        ("authorization", ".*", "Bearer x"),
+        ("authorization", 'signature="', 'signature="é'),
+        ("authorization", 'signature="', 'signature="===='),
+        ("authorization", "ocid1", "ST$é.é.é"),
+        ("authorization", 'keyId="', 'keyId="ST$'),
+        ("authorization", "date ", "date absent "),
+        ("authorization", ".*", "AWS4-HMAC-SHA256 Credential=é/é, SignedHeaders=é, Signature=é"),
+        ("date", ".*", "Mon, 01 Jan 2020 00:00:00 +99999999999999"),
+        ("date", ".*", "é"),
+    ],
+)
+def test_signatures_that_cannot_be_read(shared: Emulator, name: str, pattern: str, text: str) -> None:
+    """Whatever stands in the headers of a signature, one that does not hold is a 4xx, never a fault."""
+    headers = shared.signed_headers("GET", NAME)
+    headers[name] = re.sub(pattern, text, headers[name], count=1).encode().decode("latin-1")
+    assert 400 <= shared.send("GET", NAME, headers=headers).status < 404
+
+
+@pytest.mark.parametrize("value", ["é", "x", "eHh4", "=", "a" * 5000])
+@pytest.mark.parametrize("name", ["content-md5", "opc-content-crc32c", "opc-content-sha256", "opc-content-sha384"])
+def test_checksums_that_are_none(shared: Emulator, name: str, value: str) -> None:
+    """A stated checksum that is no checksum is a 400, and nothing is stored."""
+    headers = {name: value.encode().decode("latin-1")}
+    assert refusal(shared.call("PUT", NAME, b"body", headers))[0] == 400
+    assert shared.call("HEAD", NAME).status == 404
+
+
 @pytest.mark.parametrize("line", ["upgrade: websocket\r\nconnection: upgrade", "upgrade: h2c\r\nconnection: upgrade"])
 def test_an_upgrade_is_not_taken(shared: Emulator, line: str) -> None:
     """An offer of another protocol changes nothing: the call is answered, and so is the next one."""

@@ -289,7 +289,7 @@ def expected(call: Call, chosen: str | None = None) -> Expected:
     if md5:
         try:
             good = len(base64.b64decode(md5, validate=True)) == 16  # noqa: PLR2004 - an MD5 has 16 bytes
-        except binascii.Error:
+        except ValueError:
             good = False
         if not good:
             raise ServiceError(400, "InvalidContentMD5", "Content-MD5 is not the base64 of 16 bytes")

@@ -5,7 +5,6 @@ what is there at all. Codes that S3 does not know go through unchanged.
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from typing import Final
@@ -121,7 +120,7 @@ def customer_key(headers: Mapping[str, str], prefix: str) -> dict[str, str]:
         return {}
     try:
         raw = base64.b64decode(key or "", validate=True)
-    except binascii.Error:
+    except ValueError:
         raw = b""
     if base64.b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode() != md5:
         text = "The calculated MD5 hash of the key did not match the hash that was provided."
