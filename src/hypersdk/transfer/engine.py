@@ -212,10 +212,12 @@ class _Fetch:
         self.place = place
         self.progress = progress
         self.done = sum(each.length for each in known)
+        self._unsettled = 0
         self._missing = list(gaps(info.size, known))
 
     def run(self, wire: Wire, retrier: Retrier, options: TransferOptions) -> None:
         """Fetch all that is missing."""
+        self._parallel = options.parallel
         self._pool = BufferPool(options.parallel + SPARE)
         self._waiter = retrier.waiter
         self._writer = Writer(self.place.write, self._pool, _start)
@@ -236,6 +238,16 @@ class _Fetch:
             self._writer.close()
             self._note()  # whatever ended it, whole ranges are kept
         self.progress.turn(self.done)
+
+    def admit(self) -> None:
+        """Let one more range begin: no more are under way than asked for, those that are being written included.
+
+        So a kill costs no more than these; a disk that is slower than the network is waited for here.
+        """
+        while self._unsettled >= self._parallel:
+            self._turn(0, TURN)
+            self._waiter.tick()
+        self._unsettled += 1
 
     def buffer(self) -> Buffer:
         """Free memory; a disk that is slower than the network is waited for here."""
@@ -258,6 +270,7 @@ class _Fetch:
             self.progress.count(disk=written)
             assert isinstance(piece.owner, _RangePart)
             if piece.owner.stands(piece.length):
+                self._unsettled -= 1
                 self.place.record(piece.owner.wanted, piece.owner.crc)
                 self.done += piece.owner.wanted.length
 
@@ -274,6 +287,7 @@ class _RangePart:
         self._handed = 0
         self._standing = 0
         self._skip_zeros = False
+        self._admitted = False
 
     @property
     def moved(self) -> int:
@@ -282,6 +296,9 @@ class _RangePart:
 
     def begin(self, wire: Wire, token: int) -> bool:
         """Ask for what is missing of the range; a local one is copied at once."""
+        if not self._admitted:
+            self._fetch.admit()
+            self._admitted = True
         left = ByteRange(self.wanted.start + self._handed, self.wanted.stop)
         self._skip_zeros = self._fetch.place.prepare(left)
         missing = ByteRange(left.start + self._filled, left.stop)
