@@ -19,7 +19,7 @@ from hypersdk_emulator.faults import Fault, FaultBook
 from hypersdk_emulator.randomness import Randomness
 from hypersdk_emulator.signatures import TokenIssuer
 
-LOG_BYTES = 48 << 20  # of memory for the request log, which keeps the newest ones: about 40,000 plain requests
+LOG_BYTES = 32 << 20  # of memory for the request log, which keeps the newest ones: about 25,000 plain requests
 _ENTRY_BYTES = 1000  # of an entry without its texts of any length, measured
 
 _LASTING_SETTINGS = ("control-token", "session-signing-key", "instance-authority", "metadata-port", "runs")

@@ -21,7 +21,7 @@ from hypersdk_emulator.cloud import RequestLog
 
 MAX_LINE = 16384  # bytes of the request line, and of each header
 MAX_HEADERS = 128
-READ_BUFFER = 1 << 17  # bytes of a body read ahead of its handler, while a thread hashes
+READ_BUFFER = 1 << 16  # bytes of a body read ahead of its handler, while a thread hashes; asyncio reads four times that
 _MAX_FILES = 65536
 _RESERVED_FILES = 512  # descriptors that are not for connections; more than are accepted at once
 LINGER_SECONDS = 5.0  # how long an unread body is still taken after its answer, so that the client can read that

@@ -15,7 +15,7 @@ from hypersdk_emulator.errors import ServiceError, invalid_parameter
 
 RETRY_TOKEN_SECONDS = 24 * 3600  # API reference of the services: a retry token expires after 24 hours
 RETRY_TOKEN_LENGTH = 64
-_CACHE_KIB = 16384  # pages that SQLite keeps; the system's file cache holds the rest, so more buys no speed
+_CACHE_KIB = 8192  # pages that SQLite keeps; the system's file cache holds the rest, so more buys no speed
 _STATEMENTS = 512  # compiled statements that are kept; the whole emulator has about 300
 
 Row = sqlite3.Row
