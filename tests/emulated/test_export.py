@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hyperexport import Ended, Hyperexport, Running
 
 from hypersdk.exports import imaging, landing
 from hypersdk.exports.result import manifest_schema
+from hypersdk_emulator.assumptions import Assumptions
 
 STOPPED = [f"vm-{n:02}" for n in range(40)]
 IMAGE_LOCK_OFF = {"lock-minutes": 0}
@@ -481,12 +483,18 @@ def test_a_signer_whose_exports_cannot_name_a_bucket_gets_a_link(
             assert secret not in path.read_bytes(), path
 
 
-@pytest.mark.parametrize("assumption", ["no-work-request-id", "work-request-id-list"])
-def test_other_habits_of_the_work_request_header_are_coped_with(
-    start_emulator: Callable[..., Emulator], tmp_path: Path, assumption: str
+SWITCHES = {field.name.replace("_", "-"): not field.default for field in fields(Assumptions) if field.type is bool}
+"""Every switch of what nobody knows about OCI, the other way than by default."""
+IN_EXPORTS = ("status-object", "open-upload", "no-work-request-id", "work-request-id-list", "old-etag-in-export")
+
+
+@pytest.mark.parametrize("switched", [*IN_EXPORTS, "all"])
+def test_whatever_nobody_knows_of_oci_an_export_ends_well(
+    start_emulator: Callable[..., Emulator], tmp_path: Path, switched: str
 ) -> None:
-    """Without `opc-work-request-id`, or with several ids in it, an export ends as well and leaves nothing."""
-    emulator = start_emulator(assume={assumption: True}, transition_seconds=0.2)
+    """With each guess about OCI the other way round, and with all of them, an export ends well and leaves nothing."""
+    assume = SWITCHES if switched == "all" else {switched: SWITCHES[switched]}
+    emulator = start_emulator(assume=assume, transition_seconds=0.2)
     ended = Hyperexport(emulator, tmp_path).export("web-01", "-o", "./")
     assert ended.code == 0, ended.err
     assert clean(emulator)
