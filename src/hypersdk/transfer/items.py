@@ -1,0 +1,81 @@
+"""The nouns of copying many objects: what is to be copied where, and how each one ended (design rule 6). Pure.
+
+Whoever lists the source makes `Item`s; `copying.copy_items` gives back exactly one `Outcome` for each; a command counts
+them and derives its exit code from their kinds and errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hypersdk import errors
+from hypersdk.model import Checksum, ObjectInfo, ObjectRef
+
+Kind = Literal["done", "skipped", "refused", "failed", "interrupted"]
+"""How an item ended.
+
+    done         it stands at its target, proven and durable
+    skipped      its bytes stood there already, proven by a checksum
+    refused      nothing was touched: another thing stands there, or the source cannot be read as it is
+    failed       it was tried; what stood at the target is as it was
+    interrupted  somebody asked to stop before it was done; the same call goes on with it
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object to copy.
+
+    Attributes:
+        source: what the source store says of it (a listing's entry will do).
+        target: the address of the copy; a local one is `bucket` = root directory, `name` = path below it.
+        there: what a listing found at the target; None = nothing, or nobody looked. It only saves requests: nothing
+            is overwritten on its word.
+    """
+
+    source: ObjectInfo
+    target: ObjectRef
+    there: ObjectInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one item ended.
+
+    Attributes:
+        item: which.
+        kind: how.
+        because: one line for people: why it was skipped or refused, what failed; empty when done.
+        error: what failed or refused it; None for done and skipped.
+        moved: bytes of the object that moved for it in this call; 0 when it was skipped.
+        target: the copy as it stands now (size, etag, checksums; a file's path is `str(target.ref)`); None unless done
+            or skipped.
+        checksums: what was proven of its bytes.
+    """
+
+    item: Item
+    kind: Kind
+    because: str = ""
+    error: errors.HypersdkError | None = None
+    moved: int = 0
+    target: ObjectInfo | None = None
+    checksums: tuple[Checksum, ...] = ()
+
+
+def done(item: Item, target: ObjectInfo, checksums: tuple[Checksum, ...], moved: int) -> Outcome:
+    """It stands at its target."""
+    return Outcome(item, "done", moved=moved, target=target, checksums=checksums)
+
+
+def skipped(item: Item, because: str, target: ObjectInfo, checksums: tuple[Checksum, ...] = ()) -> Outcome:
+    """It stood there already."""
+    return Outcome(item, "skipped", because, target=target, checksums=checksums)
+
+
+def ended_by(item: Item, error: errors.HypersdkError, moved: int = 0) -> Outcome:
+    """The outcome that an error means."""
+    if isinstance(error, errors.Stopped):
+        return Outcome(item, "interrupted", error.message, error, moved)
+    refused = isinstance(error, errors.AlreadyExists | errors.DestinationExists | errors.PreflightRefused)
+    return Outcome(item, "refused" if refused else "failed", error.message, error, moved)
