@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
@@ -46,6 +47,10 @@ class Part(Protocol):
         """Bytes so far of what it may keep."""
 
 
+PartFailed = Callable[[Part, errors.HypersdkError], bool]
+"""(the part, why) -> whether the other parts go on."""
+
+
 @dataclass(slots=True)
 class _Try:
     part: Part
@@ -62,10 +67,14 @@ class PartLoop:
         retrier: policy, waiter, network monitor and refresh of the run.
         what: the transfer for people, shown while waiting ("download oci://...").
         parallel: most requests in flight; the wire's governor may allow fewer.
+        failed: told of a part that failed for good; True = the others go on. None = it ends the transfer.
     """
 
-    def __init__(self, wire: Wire, retrier: Retrier, what: str, parallel: int) -> None:
+    def __init__(
+        self, wire: Wire, retrier: Retrier, what: str, parallel: int, failed: PartFailed | None = None
+    ) -> None:
         self._wire = wire
+        self._failed = failed
         self._retrier = retrier
         self._what = what
         self._parallel = parallel
@@ -95,6 +104,20 @@ class PartLoop:
             HypersdkError: a part failed for good; finished parts have been told so before.
             Stopped: somebody asked to stop.
         """
+        with closing(self.turns(parts)) as turns:
+            for _ in turns:
+                turn()
+
+    def turns(self, parts: Iterator[Part]) -> Generator[None, None, None]:
+        """Move all parts, as `run` does, one turn at each step of the iterator; closing it abandons what is in flight.
+
+        Args:
+            parts: made one by one, when a connection is free for them.
+
+        Raises:
+            HypersdkError: a part failed for good; finished parts have been told so before.
+            Stopped: somebody asked to stop.
+        """
         try:
             while self._fill(parts):
                 self._tick()
@@ -103,7 +126,7 @@ class PartLoop:
                 elif self._waiting:
                     self._pause()
                 self._govern()
-                turn()
+                yield
                 if self._retrier.monitor.down_since is not None:
                     self._wait_for_network()
         finally:
@@ -186,6 +209,8 @@ class PartLoop:
         this.spent += 1
         delay = self._retrier.policy.next_delay(error, this.spent, self._retrier.random)
         if delay is None:
+            if self._failed is not None and self._failed(this.part, error):
+                return
             raise error
         self._last_error = error.message
         self._again(this, delay)
