@@ -40,6 +40,15 @@ class Bound:
         """Write an object."""
         return self.store.put(self.ref(name), body, options or PutOptions())
 
+    def put_whole(self, name: str, body: bytes, options: PutOptions | None = None) -> ObjectInfo:
+        """Write an object by one request, moved as `transfer` moves it."""
+        ref, options = self.ref(name), options or PutOptions()
+        request = self.store.put_request(ref, len(body), options)
+        if request is None:
+            return self.store.put(ref, body, options)
+        assert self.wire is not None
+        return self.store.put_reply(ref, len(body), options, self.wire.call(request, body))
+
     def names(self, prefix: str = "", *, recursive: bool = True) -> list[str]:
         """What a listing shows, in its order."""
         return [info.ref.name for info in self.store.list(self.ref(prefix), recursive=recursive)]
@@ -86,6 +95,21 @@ class StoreSuite:
             assert found.etag
             assert bound.store.exists(bound.ref(name))
             assert bound.read(found) == body
+
+    def test_an_object_is_written_by_one_request(self, bound: Bound) -> None:
+        """put_request and put_reply write what put writes, under the same conditions, checksum stated or not."""
+        options = PutOptions(PutCondition(if_absent=True), {"run": "r1"}, checksum=CRC32C_OF_CHECK)
+        written = bound.put_whole("whole", b"123456789", options)
+        found = bound.store.head(bound.ref("whole"))
+        assert (written.ref, written.size, written.etag) == (found.ref, 9, found.etag)
+        assert dict(found.metadata) == ({"run": "r1"} if bound.store.capabilities.metadata else {})
+        assert bound.read(found) == b"123456789"
+        with pytest.raises(errors.AlreadyExists):
+            bound.put_whole("whole", b"x", PutOptions(PutCondition(if_absent=True)))
+        replaced = bound.put_whole("whole", b"", PutOptions(PutCondition(if_match=found.etag)))
+        assert bound.store.head(replaced.ref).size == 0
+        with pytest.raises(errors.PreconditionFailed):
+            bound.put_whole("whole", b"x", PutOptions(PutCondition(if_match=found.etag)))
 
     def test_an_absent_object_is_absent(self, bound: Bound) -> None:
         """Head says not found and names the object, exists is False, delete is content."""

@@ -43,6 +43,11 @@ def checksum_headers(proof: Checksum) -> dict[str, str]:
     return {header: value} | ({"opc-checksum-algorithm": algorithm} if algorithm else {})
 
 
+def echoes(stated: Mapping[str, str]) -> dict[str, str]:
+    """Which of the stated checksum headers a reply repeats, with what the service computed itself."""
+    return {name: value for name, value in stated.items() if name.startswith("opc-content-")}
+
+
 def checksums(headers: Mapping[str, str]) -> tuple[Checksum, ...]:
     """The whole-object checksums that a reply vouches for."""
     found = ((algorithm, headers.get(header)) for algorithm, (_, header) in _CHECKSUM_HEADERS.items())

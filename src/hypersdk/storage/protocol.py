@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Protocol
 
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
-from hypersdk.wire.request import Request
+from hypersdk.wire.request import Reply, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,16 @@ class Store(Protocol):
 
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
         """Write a small object from memory (large ones go by multipart)."""
+
+    def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> Request | None:
+        """The request that writes a whole object, checked against the checksum of `options`; None = only by `put`."""
+
+    def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
+        """What the reply to a `put_request` of the same arguments says of the object.
+
+        Raises:
+            ReplyRefused: the service says that other bytes stand there; they were taken back, it may be tried again.
+        """
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
         """Give exactly the object of this etag another name in its bucket; AlreadyExists if that is taken.

@@ -32,6 +32,7 @@ from hypersdk.storage.protocol import (
     Upload,
 )
 from hypersdk.storage.url import local_ref
+from hypersdk.wire.request import Reply
 
 _OWN = ".hx-"
 _UPLOAD = re.compile(r"\.hx-([0-9a-f]{12})\.upload\Z")
@@ -102,6 +103,15 @@ class FileStore:
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=handle)
+
+    def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> None:
+        """None: `put` takes the bytes."""
+        del ref, length, options
+
+    def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
+        """Refused: nothing was asked."""
+        del length, options, reply
+        raise errors.UsageError(f"{ref}: a local store answers no requests", resource=str(ref))
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
         """Give exactly the file of this etag another name below its root; AlreadyExists if that is taken."""

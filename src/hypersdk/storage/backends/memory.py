@@ -25,6 +25,7 @@ from hypersdk.storage.protocol import (
     PutOptions,
     Upload,
 )
+from hypersdk.wire.request import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,15 @@ class MemoryStore:
         """Write an object."""
         self._check(ref, options.condition)
         return self._write(ref, body, options)
+
+    def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> None:
+        """None: `put` takes the bytes."""
+        del ref, length, options
+
+    def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
+        """Refused: nothing was asked."""
+        del length, options, reply
+        raise errors.UsageError(f"{ref}: a local store answers no requests", resource=str(ref))
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
         """Give exactly the object of this etag another name in its bucket; AlreadyExists if that is taken."""

@@ -124,21 +124,30 @@ class OciStore:
 
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
         """Write a small object from memory; the service checks its bytes against a checksum."""
-        checksum = options.checksum or Checksum("sha256", hashlib.sha256(body).hexdigest())
+        options = replace(options, checksum=options.checksum or Checksum("sha256", hashlib.sha256(body).hexdigest()))
+        reply = self._wire.call(self.put_request(ref, len(body), options), body)
+        return self.put_reply(ref, len(body), options, reply)
+
+    def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> Request:
+        """The request that writes a whole object, which the service checks against the checksum of `options`."""
+        del length
         headers = {
             "content-type": options.content_type or "application/octet-stream",
             **oci_headers.condition_headers(options.condition),
-            **oci_headers.checksum_headers(checksum),
+            **(oci_headers.checksum_headers(options.checksum) if options.checksum else {}),
             **oci_headers.metadata_headers(options.metadata),
         }
-        request = self._request("PUT", self._url("o", ref), ref, headers, Expectation(needs="etag"))
-        reply = self._wire.call(request, body)
-        self._expect_stored(ref, checksum, reply)
+        return self._request("PUT", self._url("o", ref), ref, headers, Expectation(needs="etag"))
+
+    def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
+        """What the reply to a `put_request` says of the object; other bytes than were sent are taken back."""
+        if options.checksum:
+            self._expect_stored(ref, options.checksum, reply)
         return ObjectInfo(
             ref,
-            len(body),
+            length,
             reply.headers.get("etag", ""),
-            (checksum,),
+            (options.checksum,) if options.checksum else oci_headers.checksums(reply.headers),
             dict(options.metadata),
             modified=read_date(reply.headers.get("last-modified")),
             version=reply.headers.get("version-id"),
@@ -198,8 +207,7 @@ class OciStore:
         query = {"uploadId": upload.upload_id, "uploadPartNum": str(number)}
         headers = {"content-type": "application/octet-stream"}
         stated = oci_headers.checksum_headers(checksum) if checksum else {}
-        echoes = {name: value for name, value in stated.items() if name.startswith("opc-content-")}
-        expect = Expectation(needs="etag", echoes=echoes)
+        expect = Expectation(needs="etag", echoes=oci_headers.echoes(stated))
         return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers | stated, expect)
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:

@@ -119,10 +119,18 @@ class WebStore:
 
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
         """Write a small object to an address that allows it."""
-        headers = self._put_headers(options)
+        return self.put_reply(ref, len(body), options, self._wire.call(self.put_request(ref, len(body), options), body))
+
+    def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> Request:
+        """The request that writes a whole object to an address that allows it."""
+        del length
         expect = Expectation(statuses=frozenset({200, 201, 204}))
-        reply = self._wire.call(Request("PUT", self._own(ref), str(ref), headers, None, expect), body)
-        return ObjectInfo(ref, len(body), reply.headers.get("etag", ""))
+        return Request("PUT", self._own(ref), str(ref), self._put_headers(options), None, expect)
+
+    def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
+        """What the reply to a `put_request` says of the object; nobody can take anything back."""
+        del options
+        return ObjectInfo(ref, length, reply.headers.get("etag", ""), oci_headers.checksums(reply.headers))
 
     def rename(self, source: ObjectInfo, new_name: str, *, if_absent: bool = True) -> ObjectInfo:
         """Refused: no such verb."""
@@ -232,6 +240,13 @@ class LinkStore(WebStore):
                 raise errors.ReplyRefused(f"{ref}: the same page comes again and again", resource=str(ref))
             start = following
 
+    def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> Request:
+        """The request that writes a whole object, which the service checks against the checksum of `options`."""
+        request = super().put_request(ref, length, options)
+        stated = oci_headers.checksum_headers(options.checksum) if options.checksum else {}
+        expect = Expectation(needs="etag", echoes=oci_headers.echoes(stated))
+        return replace(request, headers={**request.headers, **stated}, expect=expect)
+
     def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload; its parts are checked one by one."""
         headers = {**self._put_headers(options), "opc-multipart": "true", "opc-checksum-algorithm": "CRC32C"}
@@ -245,7 +260,8 @@ class LinkStore(WebStore):
         """The request that uploads part `number` (from 1); its body gives the length."""
         del length
         headers = oci_headers.checksum_headers(checksum) if checksum else {}
-        return Request("PUT", self._part(upload, str(number)), str(upload.ref), headers, None, Expectation())
+        expect = Expectation(needs="etag", echoes=oci_headers.echoes(headers))
+        return Request("PUT", self._part(upload, str(number)), str(upload.ref), headers, None, expect)
 
     def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
         """Make the object of all parts that were uploaded."""
