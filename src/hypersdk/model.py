@@ -98,6 +98,7 @@ class ConnectionSettings:
     Attributes:
         endpoint: one origin for all services instead of the region's hosts (`--endpoint`); None = derived.
         proxy: proxy URL, possibly with credentials; None = none, environment already taken into account.
+        proxies: scheme -> the proxy of its addresses, where it is another than `proxy`.
         no_proxy: hosts that are reached directly, comma separated, curl's syntax.
         ca_bundle: PEM file of trusted authorities; None = the one that ships with certifi.
         connect_timeout: seconds to connect.
@@ -106,10 +107,15 @@ class ConnectionSettings:
 
     endpoint: str | None = None
     proxy: Secret | None = None
+    proxies: Mapping[str, Secret | None] = field(default_factory=dict)
     no_proxy: str | None = None
     ca_bundle: str | None = None
     connect_timeout: float = 10.0
     read_timeout: float = 60.0
+
+    def proxy_of(self, url: str) -> Secret | None:
+        """The proxy on the way to a URL, if its host is not in `no_proxy`."""
+        return self.proxies.get(url.partition("://")[0], self.proxy)
 
 
 @dataclass(frozen=True, slots=True)

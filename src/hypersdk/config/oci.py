@@ -120,11 +120,17 @@ def _connection(merged: Merged, environ: Mapping[str, str], sources: dict[str, s
     bundle = merged.text("oci.cert_bundle")
     if bundle is not None:
         _check_bundle(bundle, sources["cert_bundle"])
-    proxy, from_environment = _proxy(merged, environ, urlsplit(endpoint or "https:").scheme, sources)
+    own = urlsplit(endpoint or "https:").scheme
+    proxy, from_environment = _proxy(merged, environ, own, sources)
+    other = "http" if own == "https" else "https"
+    other_proxy, other_from_environment = _proxy(merged, environ, other, {})
     return ConnectionSettings(
         endpoint=endpoint,
         proxy=proxy,
-        no_proxy=no_proxy(environ, from_environment=from_environment) if proxy else None,
+        proxies={} if other_proxy == proxy else {other: other_proxy},
+        no_proxy=no_proxy(environ, from_environment=from_environment or other_from_environment)
+        if proxy or other_proxy
+        else None,
         ca_bundle=bundle,
         connect_timeout=merged.number("network.connect_timeout"),
         read_timeout=merged.number("network.read_timeout"),

@@ -31,8 +31,8 @@ def ca_bundle(connection: ConnectionSettings) -> str:
     return connection.ca_bundle or certifi.where()
 
 
-def set_connection(handle: Any, connection: ConnectionSettings) -> None:
-    """Tell a handle how to reach anything."""
+def set_connection(handle: Any, connection: ConnectionSettings, url: str) -> None:
+    """Tell a handle how to reach what a URL names."""
     handle.setopt(pycurl.NOSIGNAL, 1)
     handle.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
     handle.setopt(pycurl.FOLLOWLOCATION, 0)
@@ -46,7 +46,7 @@ def set_connection(handle: Any, connection: ConnectionSettings) -> None:
     is_directory = Path(bundle).is_dir()
     handle.setopt(pycurl.CAPATH if is_directory else pycurl.CAINFO, bundle)
     handle.setopt(pycurl.PROXY_CAPATH if is_directory else pycurl.PROXY_CAINFO, bundle)
-    _set_proxy(handle, connection)
+    _set_proxy(handle, connection, url)
 
 
 def set_exchange(handle: Any, exchange: Exchange, headers: dict[str, str]) -> None:
@@ -89,13 +89,13 @@ def failure_of(
     )
 
 
-def _set_proxy(handle: Any, connection: ConnectionSettings) -> None:
+def _set_proxy(handle: Any, connection: ConnectionSettings, url: str) -> None:
     handle.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
     handle.setopt(pycurl.NOPROXY, connection.no_proxy or "")
-    if connection.proxy is None:
+    if (secret := connection.proxy_of(url)) is None:
         handle.setopt(pycurl.PROXY, "")  # empty = none, whatever the environment says
         return
-    text = connection.proxy.reveal()
+    text = secret.reveal()
     proxy = urlsplit(text if "://" in text else f"http://{text}")
     # Credentials go in apart from the address, because libcurl quotes the address in its error messages.
     host = proxy.netloc.rpartition("@")[2]

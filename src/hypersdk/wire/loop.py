@@ -106,7 +106,7 @@ class Wire:
         if request.sign is not None:
             headers = dict(request.sign(request.method, request.url.reveal(), headers))
         handle = self._idle.pop() if self._idle else pycurl.Curl()
-        handles.set_connection(handle, self._connection)
+        handles.set_connection(handle, self._connection, request.url.reveal())
         handles.set_exchange(handle, exchange, headers)
         multi.add_handle(handle)
         self._flying[token] = (handle, exchange)

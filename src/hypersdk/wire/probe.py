@@ -36,13 +36,13 @@ def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TI
     parts = urlsplit(url)
     handle = pycurl.Curl()
     try:
-        set_connection(handle, connection)
+        set_connection(handle, connection, url)
         handle.setopt(pycurl.URL, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/")
         handle.setopt(pycurl.TIMEOUT_MS, int(timeout * 1000))
         handle.setopt(pycurl.NOBODY, 1)
         handle.perform()
         # A proxy that cannot reach the endpoint says so in its own name.
-        return connection.proxy is None or handle.getinfo(pycurl.RESPONSE_CODE) not in _GATEWAY_FAILURES
+        return connection.proxy_of(url) is None or handle.getinfo(pycurl.RESPONSE_CODE) not in _GATEWAY_FAILURES
     except pycurl.error as error:
         silent = error.args[0] == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
         return bool(silent) or handle.getinfo(pycurl.HTTP_CONNECTCODE) in _REFUSALS

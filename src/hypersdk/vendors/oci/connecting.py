@@ -31,8 +31,9 @@ def connect_as_asked(session: Any, connection: ConnectionSettings, url: str, *, 
     # The service never redirects; a captive portal does, and must not be taken for the service.
     session.max_redirects = 0
     host = urlsplit(url).hostname or ""
-    if connection.proxy is not None and not direct and not bypasses_proxy(host, connection.no_proxy):
-        session.proxies = {"all": connection.proxy.reveal()}
+    proxy = connection.proxy_of(url)
+    if proxy is not None and not direct and not bypasses_proxy(host, connection.no_proxy):
+        session.proxies = {"all": proxy.reveal()}
 
 
 def bypasses_proxy(host: str, no_proxy: str | None) -> bool:
