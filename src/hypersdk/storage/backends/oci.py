@@ -20,7 +20,7 @@ from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
 from hypersdk.readers.http import read_date
 from hypersdk.retry import Call, run_once
-from hypersdk.storage import oci_headers
+from hypersdk.storage import oci_headers, oci_replies
 from hypersdk.storage.protocol import (
     ALWAYS,
     NO_OPTIONS,
@@ -370,7 +370,7 @@ class OciStore:
     def _request(
         self, method: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation
     ) -> Request:
-        return Request(method, url, str(ref), headers, self._session.sign, expect)
+        return Request(method, url, str(ref), headers, self._session.sign, expect, oci_replies.explain)
 
 
 def _absent_is_fine(code: str, function: Callable[[], object]) -> None:
