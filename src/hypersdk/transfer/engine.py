@@ -220,7 +220,7 @@ class _Fetch:
         self._parallel = options.parallel
         self._pool = BufferPool(options.parallel + SPARE)
         self._waiter = retrier.waiter
-        self._writer = Writer(self.place.write, self._pool, _start)
+        self._writer = Writer(self.place.write, self._pool, start)
         loop = PartLoop(wire, retrier, f"read {self.info.ref}", options.parallel)
         wanted = (part for gap in self._missing for part in split(gap, options.part_size))
         try:
@@ -356,7 +356,8 @@ class _RangePart:
                 os.close(file)
 
 
-def _start(function: Callable[[], None]) -> threading.Thread:
+def start(function: Callable[[], None]) -> threading.Thread:
+    """Run something beside the loop, such as writes; the one place that makes the threads of transfers."""
     thread = threading.Thread(target=function, name="write", daemon=True)
     thread.start()
     return thread

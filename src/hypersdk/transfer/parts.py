@@ -40,7 +40,11 @@ class Part(Protocol):
         """
 
     def finish(self, reply: Reply) -> None:
-        """The request was answered well: the whole part moved."""
+        """The request was answered well: the whole part moved.
+
+        Raises:
+            ReplyRefused: its content shows that it did not; it is tried again.
+        """
 
     @property
     def moved(self) -> int:
@@ -191,7 +195,10 @@ class PartLoop:
             this = self._flying.pop(completion.token)
             if completion.reply is not None:
                 self._refreshed_in_vain = False
-                this.part.finish(completion.reply)
+                try:
+                    this.part.finish(completion.reply)
+                except errors.ReplyRefused as error:
+                    self._lost(this, error)
             else:
                 assert completion.error is not None
                 self._lost(this, completion.error)
