@@ -1,0 +1,74 @@
+"""The end of a multipart upload: its commit, carried out once and proven, whatever becomes of the reply.
+
+Rules of this file: a commit whose reply was lost is looked for, not repeated blindly; the whole is compared with what
+the service says; an object that is proven bad is taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from hypersdk import errors
+from hypersdk.model import Checksum, ObjectInfo
+from hypersdk.retry import Retrier
+from hypersdk.storage.protocol import ALWAYS, Part, PutCondition, Store, Upload
+from hypersdk.transfer.checksums import agree, as_checksum
+from hypersdk.transfer.sending import look
+
+
+def commit_checked(
+    store: Store,
+    upload: Upload,
+    parts: Sequence[Part],
+    *,
+    size: int,
+    crc: int,
+    retrier: Retrier,
+    condition: PutCondition = ALWAYS,
+    proven: bool = True,
+) -> ObjectInfo:
+    """Commit an upload and compare what stands then with what was sent.
+
+    Args:
+        store: where it goes.
+        upload: the upload.
+        parts: all its parts, in any order.
+        size: bytes that were sent in all.
+        crc: CRC32C of all these bytes.
+        retrier: repeats what may be repeated.
+        condition: under which the object may appear.
+        proven: whether the service has checked every part; if not, it must vouch for the whole.
+
+    Returns:
+        The object.
+
+    Raises:
+        AlreadyExists: the condition asks for absence, and the name is taken by another object.
+        PreconditionFailed: another object stands there than the condition names.
+        NotFoundError: the upload is gone, and was not committed.
+        VerificationError: the service has other bytes than were sent; the object was taken back.
+    """
+    ref, mine = upload.ref, as_checksum(crc)
+    try:
+        info = retrier.call(f"commit upload of {ref}", lambda: store.commit(upload, parts, condition))
+    except (errors.NotFoundError, errors.PreconditionFailed, errors.AlreadyExists):
+        # An earlier try may have been carried out although its reply was lost.
+        found = look(store, ref, retrier)
+        if found is None or found.size != size or mine not in found.checksums:
+            raise
+        info = found
+    try:
+        _expect_same(info, size, as_checksum(crc), proven=proven)
+    except errors.VerificationError:
+        with suppress(errors.HypersdkError):
+            store.delete(ref, if_match=info.etag or None)
+        raise
+    return info
+
+
+def _expect_same(info: ObjectInfo, size: int, mine: Checksum, *, proven: bool) -> None:
+    if info.size != size:
+        raise errors.VerificationError(f"{info.ref} has {info.size} bytes, sent were {size}", resource=str(info.ref))
+    if agree((mine,), info.checksums) is None and not proven:
+        raise errors.VerificationError(f"{info.ref}: the service vouches for no byte", resource=str(info.ref))

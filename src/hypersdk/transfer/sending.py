@@ -1,0 +1,160 @@
+"""Bytes of a source on their way into a store: a whole object in one request, or one part of a multipart upload.
+
+Rules of this file: a whole object carries its CRC32C, because it is seen the moment it arrives; a body of up to 1 MiB
+is read once and stays in memory for all its tries, a larger one is read piece by piece for each try. Nothing here waits
+or repeats: `PartLoop` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from hypersdk import errors
+from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.retry import Retrier
+from hypersdk.storage.protocol import PutOptions, Store
+from hypersdk.transfer.checksums import as_checksum, crc32c
+from hypersdk.transfer.options import MIB
+from hypersdk.wire.loop import Wire
+from hypersdk.wire.request import Reply, Source
+
+PIECE = MIB
+"""Most bytes of a source that are in memory for one request."""
+
+Counted = Callable[[int], None]
+"""Told of each piece that goes over the wire, in bytes."""
+
+
+class PutPart:
+    """A whole object in one request: what `PartLoop` calls a part.
+
+    Args:
+        store: where to.
+        ref: the object's address.
+        source: its bytes; read again for every try.
+        put: condition, metadata and content type. Its checksum, if it is a CRC32C of the source, saves a reading.
+        counted: told of bytes on the wire.
+        done: told of the object when it stands.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        ref: ObjectRef,
+        source: Source,
+        put: PutOptions,
+        *,
+        counted: Counted,
+        done: Callable[[ObjectInfo], None],
+    ) -> None:
+        self._store = store
+        self._ref = ref
+        self._source = source
+        self._put = put
+        self._counted = counted
+        self._done = done
+        self._kept: bytes | None = None
+        self._moved = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes of the present try so far."""
+        return self._moved
+
+    def begin(self, wire: Wire, token: int) -> bool:
+        """Send the object; a local store takes it at once."""
+        self._moved = 0
+        self._prepare()
+        request = self._store.put_request(self._ref, self._source.length, self._put)
+        if request is None:
+            body = self._kept if self._kept is not None else read_whole(self._source)
+            self._done(self._store.put(self._ref, body, self._put))
+            return False
+        wire.submit(request, body=Source(self._source.length, self._read), token=token)
+        return True
+
+    def finish(self, reply: Reply) -> None:
+        """Check what the service says that it stored.
+
+        Raises:
+            ReplyRefused: it stored other bytes; they were taken back, and it may be tried again.
+        """
+        self._done(self._store.put_reply(self._ref, self._source.length, self._put, reply))
+
+    def landed(self, error: errors.HypersdkError, retrier: Retrier) -> bool:
+        """Whether the object stands in spite of an error: an earlier try was carried out although its reply was lost.
+
+        Args:
+            error: how the last try ended. Only a condition that did not hold can mean it.
+            retrier: looks.
+        """
+        conditional = self._put.condition.if_absent or self._put.condition.if_match
+        if not conditional or not isinstance(error, errors.AlreadyExists | errors.PreconditionFailed):
+            return False
+        found = look(self._store, self._ref, retrier)
+        if found is None or found.size != self._source.length or self._put.checksum not in found.checksums:
+            return False
+        if not self._put.metadata.items() <= found.metadata.items():
+            return False
+        self._done(found)
+        return True
+
+    def _prepare(self) -> None:
+        if self._source.length <= PIECE and self._kept is None:
+            self._kept = read_whole(self._source)
+        if self._store.capabilities.part_checksum != "crc32c":
+            self._put = replace(self._put, checksum=None)
+        elif self._put.checksum is None or self._put.checksum.algorithm != "crc32c":
+            crc = crc32c(self._kept) if self._kept is not None else crc_of(self._source)
+            self._put = replace(self._put, checksum=as_checksum(crc))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if self._kept is not None:
+            data = self._kept[offset : offset + size]
+        else:
+            data = self._source.read(offset, min(size, PIECE))
+        self._moved = offset + len(data)
+        self._counted(len(data))
+        return data
+
+
+def read_whole(source: Source) -> bytes:
+    """All bytes of a source.
+
+    Raises:
+        FileError: it is shorter than it said.
+    """
+    pieces, reached = [], 0
+    while reached < source.length:
+        pieces.append(_piece(source, reached))
+        reached += len(pieces[-1])
+    return b"".join(pieces)
+
+
+def crc_of(source: Source) -> int:
+    """CRC32C of all bytes of a source.
+
+    Raises:
+        FileError: it is shorter than it said.
+    """
+    crc, reached = 0, 0
+    while reached < source.length:
+        piece = _piece(source, reached)
+        crc, reached = crc32c(piece, crc), reached + len(piece)
+    return crc
+
+
+def look(store: Store, ref: ObjectRef, retrier: Retrier) -> ObjectInfo | None:
+    """The object of a name, if there is one."""
+    try:
+        return retrier.call(f"look at {ref}", lambda: store.head(ref))
+    except errors.NotFoundError:
+        return None
+
+
+def _piece(source: Source, offset: int) -> bytes:
+    piece = source.read(offset, min(PIECE, source.length - offset))
+    if not piece:
+        raise errors.FileError(f"the source ends at byte {offset} of {source.length}")
+    return piece
