@@ -1,7 +1,8 @@
 """One request on its way: the state that libcurl's callbacks read and write. Knows no libcurl.
 
 Rules of this file: a callback never raises (libcurl cannot carry it): it keeps the error and asks to abort; a sink gets
-bytes only after the head was checked, and never more than are due.
+bytes only after the head was checked, and never more than are due; who has no room or nothing to send yet pauses only
+this one request, until `Wire.resume`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,23 @@ from hypersdk import errors
 from hypersdk.wire import replies
 from hypersdk.wire.request import Body, Explain, Reply, Request, Source
 
-Sink = Callable[[memoryview], None]
-"""Takes body bytes in order; the view is valid only during the call. An exception aborts the transfer."""
+Sink = Callable[[memoryview], bool | None]
+"""Takes body bytes in order; the view is valid only during the call. An exception aborts the transfer.
+
+False = no room yet, nothing was taken: the same bytes come again after `Wire.resume`, perhaps cut otherwise.
+"""
 
 ABORT = -1
 """What a header or body callback returns to make libcurl drop the connection."""
 
 READ_ABORT = 0x10000000
 """What a read callback returns for the same (CURL_READFUNC_ABORT)."""
+
+PAUSE = 0x10000001
+"""What a body or read callback returns to be left alone until `resume` (CURL_WRITEFUNC_PAUSE, CURL_READFUNC_PAUSE)."""
+
+SEEK_OK, SEEK_IMPOSSIBLE = 0, 2
+"""What a seek callback returns (CURL_SEEKFUNC_OK, CURL_SEEKFUNC_CANTSEEK)."""
 
 EXPLANATION_LIMIT = 64 * 1024
 """Most bytes that are read of a refusal's body; the rest would only cost time."""
@@ -73,21 +83,26 @@ class Exchange:
     def on_body(self, data: bytes) -> int | None:
         """Take body bytes. It is called for each TLS record of 16 KiB, 65,000 times a GiB."""
         try:
-            self._take_body(data)
+            return None if self._take_body(data) else PAUSE
         except BaseException as error:  # noqa: BLE001 - as in `_guard`
             return self._failed(error)
-        return None
 
     def on_read(self, size: int) -> bytes | int:
         """Give up to `size` bytes of the request's body; empty at its end."""
-        given: list[bytes] = []
-        aborted = self._guard(lambda: given.append(self._next_piece(size)))
-        return READ_ABORT if aborted else given[0]
+        try:
+            data = self._next_piece(size)
+        except BaseException as error:  # noqa: BLE001 - as in `_guard`
+            self._failed(error)
+            return READ_ABORT
+        return PAUSE if data is None else data
 
     def on_seek(self, offset: int, origin: int) -> int:
         """Go back in the request's body, which must be sent again; only from its start (origin 0)."""
+        assert self.source is not None
+        if origin or (offset != self._sent and not self.source.again):
+            return SEEK_IMPOSSIBLE
         self._sent = offset
-        return 0 if origin == 0 else 2  # CURL_SEEKFUNC_OK, CURL_SEEKFUNC_CANTSEEK
+        return SEEK_OK
 
     def outcome(self, failure: errors.HypersdkError | None) -> Reply:
         """The reply, once libcurl is done.
@@ -125,9 +140,11 @@ class Exchange:
             self.crash = error
         return ABORT
 
-    def _next_piece(self, size: int) -> bytes:
+    def _next_piece(self, size: int) -> bytes | None:
         assert self.source is not None
         data = self.source.read(self._sent, min(size, self.source.length - self._sent))
+        if data is None:
+            return None
         if not data and self._sent < self.source.length:
             raise errors.FileError(f"{self.request.resource}: the source became shorter while it was sent")
         self._sent += len(data)
@@ -153,16 +170,20 @@ class Exchange:
         if not self._refusal:
             self._due = replies.check_head(self.request, self._status, self._headers)
 
-    def _take_body(self, data: bytes) -> None:
+    def _take_body(self, data: bytes) -> bool:
+        """False = the sink has no room yet."""
         if self._refusal:
             self._kept += data[: EXPLANATION_LIMIT - len(self._kept)]
             if len(self._kept) >= EXPLANATION_LIMIT:
                 raise self._explain(self.request, self._status, self._headers, bytes(self._kept))
-            return
-        self._received += len(data)
-        if self._due is not None and self._received > self._due:
-            replies.check_received(self.request, self._received, self._due)
-        self._sink(memoryview(data))
+            return True
+        received = self._received + len(data)
+        if self._due is not None and received > self._due:
+            replies.check_received(self.request, received, self._due)
+        if self._sink(memoryview(data)) is False:
+            return False
+        self._received = received
+        return True
 
     def _keep(self, data: memoryview) -> None:
         if len(self._kept) + len(data) > self._limit:

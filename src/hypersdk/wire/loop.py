@@ -71,6 +71,8 @@ class Wire:
         self._idle: list[Any] = []
         self._flying: dict[Hashable, tuple[Any, Exchange]] = {}
         self._tokens: dict[Any, Hashable] = {}
+        self._fed: dict[Hashable, Hashable] = {}
+        self._resumed: list[Hashable] = []
         self._done: list[Completion] = []
 
     @property
@@ -86,6 +88,7 @@ class Wire:
         body: Body | None = None,
         token: Hashable,
         limit: int = SMALL_BODY,
+        feeds: Hashable = None,
     ) -> None:
         """Begin a request.
 
@@ -96,6 +99,8 @@ class Wire:
             body: what to send.
             token: names the request in its completion; must not be in flight already.
             limit: most bytes kept when there is no sink.
+            feeds: token of the request in flight that sends on what this one receives. The two end as one completion,
+                that of the fed one: it fails with this one's error, and when it ends this one is dropped.
         """
         from hypersdk.wire import handles
 
@@ -111,6 +116,15 @@ class Wire:
         multi.add_handle(handle)
         self._flying[token] = (handle, exchange)
         self._tokens[handle] = token
+        if feeds is not None:
+            self._fed[feeds] = token
+
+    def resume(self, token: Hashable) -> None:
+        """Go on with a request whose sink had no room, or whose body had nothing to send. Others are not touched.
+
+        Callbacks of libcurl may call it, so nothing is called back before the next turn.
+        """
+        self._resumed.append(token)
 
     def completed(self, timeout: float) -> list[Completion]:
         """Move bytes until a request ends.
@@ -159,9 +173,7 @@ class Wire:
 
     def abandon(self, token: Hashable) -> None:
         """Drop a request; its connection is closed, no completion comes. Unknown tokens are fine."""
-        if token in self._flying:
-            handle, _ = self._flying[token]
-            self._retire(handle)
+        self._drop(token)
         self._done = [completion for completion in self._done if completion.token != token]
 
     def close(self) -> None:
@@ -191,7 +203,8 @@ class Wire:
         if self._multi is None:
             self._selector = selectors.DefaultSelector()
             self._multi = pycurl.CurlMulti()
-            self._multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
+            # Twice, because a part that is relayed holds one connection to each side.
+            self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self._connections)
             self._multi.setopt(pycurl.M_PIPELINING, pycurl.PIPE_NOTHING)
             self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
             self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
@@ -216,6 +229,7 @@ class Wire:
     def _turn(self, timeout: float) -> None:
         multi, pycurl = self._start()
         assert self._selector is not None
+        self._wake(pycurl)
         if self._timer is not None:
             timeout = min(timeout, max(0.0, self._timer - time.monotonic()))
         if owed := self._owed():
@@ -233,6 +247,17 @@ class Wire:
             self._timer = None
             multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         self._harvest(multi)
+
+    def _wake(self, pycurl: ModuleType) -> None:
+        resumed, self._resumed = self._resumed, []
+        for token in dict.fromkeys(resumed):
+            if token not in self._flying:
+                continue
+            handle, _ = self._flying[token]
+            try:
+                handle.pause(pycurl.PAUSE_CONT)  # calls back at once with what was refused
+            except pycurl.error as error:
+                self._finish(handle, *error.args)
 
     def _owed(self) -> float:
         """Seconds to wait for the bandwidth limit before more may move."""
@@ -254,16 +279,30 @@ class Wire:
     def _finish(self, handle: Any, code: int, text: str) -> None:
         from hypersdk.wire import handles
 
+        if handle not in self._tokens:
+            return  # it was dropped since libcurl told of its end
         token = self._tokens[handle]
         _, exchange = self._flying[token]
         failure = handles.failure_of(handle, exchange, self._connection, code, text) if code else None
-        self._retire(handle)
+        fed = next((fed for fed, feeder in self._fed.items() if feeder == token), None)
+        self._drop(token)
         if exchange.crash is not None:
             raise exchange.crash
         try:
-            self._done.append(Completion(token, exchange.outcome(failure), None))
+            reply = exchange.outcome(failure)
         except errors.HypersdkError as error:
-            self._done.append(Completion(token, None, error))
+            if fed is not None:
+                self._drop(fed)
+            self._done.append(Completion(token if fed is None else fed, None, error))
+        else:
+            if fed is None:
+                self._done.append(Completion(token, reply, None))
+
+    def _drop(self, token: Hashable) -> None:
+        """Have a request, and what feeds it, in flight no more."""
+        for each in (token, self._fed.pop(token, None)):
+            if each is not None and each in self._flying:
+                self._retire(self._flying[each][0])
 
     def _retire(self, handle: Any) -> None:
         token = self._tokens.pop(handle)
