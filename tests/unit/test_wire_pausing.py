@@ -12,7 +12,7 @@ from raw_server import Answer, OneObject, RawServer, reset, send
 from hypersdk import errors
 from hypersdk.model import ByteRange, ConnectionSettings, Secret
 from hypersdk.wire.loop import Completion, Wire
-from hypersdk.wire.request import Expectation, Request, Source
+from hypersdk.wire.request import Expectation, Feed, Request
 
 BODY = bytes(range(256)) * 4096
 SETTINGS = ConnectionSettings(connect_timeout=5, read_timeout=5)
@@ -124,7 +124,7 @@ def test_body_that_is_not_there_yet_is_waited_for(wire):
     ready = threading.Event()
     read = lambda offset, size: BODY[offset : offset + size] if ready.is_set() else None  # noqa: E731
     with RawServer(stored) as target, RawServer(OneObject(BODY)) as server:
-        wire.submit(put(target), body=Source(len(BODY), read), token="t")
+        wire.submit(put(target), body=Feed(len(BODY), read), token="t")
         assert wire.call(whole(server)).body == BODY
         assert target.asked == []
         ready.set()
@@ -143,7 +143,7 @@ def test_refusal_reaches_a_request_that_has_nothing_to_send(wire):
 
     with RawServer(lambda *_: None) as target:
         target._serve = lambda peer, _number: listen(peer)
-        wire.submit(put(target), body=Source(len(BODY), lambda *_: None), token="t")
+        wire.submit(put(target), body=Feed(len(BODY), lambda *_: None), token="t")
         (completion,) = wait(wire)
     assert isinstance(completion.error, errors.ServiceError)
 
@@ -167,7 +167,7 @@ def relay(wire: Wire, source: Answer, target: Answer, room: int = 100_000) -> tu
         return data or None
 
     with RawServer(source) as source_server, RawServer(target) as target_server:
-        wire.submit(put(target_server), body=Source(len(BODY), read, again=False), token="put")
+        wire.submit(put(target_server), body=Feed(len(BODY), read), token="put")
         wire.submit(whole(source_server), sink=take, token="get", feeds="put")
         done = wait(wire)
         assert max(least, default=0) < room + 16 * 1024
@@ -211,7 +211,7 @@ def test_either_side_ends_both(wire, source, target, error, words):
 def test_abandoned_request_takes_its_feeder_along(wire):
     """An abandoned request and the one that feeds it are both gone."""
     with RawServer(OneObject(BODY)) as source, RawServer(stored) as target:
-        wire.submit(put(target), body=Source(len(BODY), lambda *_: None), token="put")
+        wire.submit(put(target), body=Feed(len(BODY), lambda *_: None), token="put")
         wire.submit(whole(source), sink=lambda _: False, token="get", feeds="put")
         assert wire.completed(0.2) == []
         wire.abandon("put")
@@ -236,7 +236,7 @@ def test_piped_body_is_not_sent_from_memory_that_is_gone(wire):
         assert wire.call(put(target), b"x").headers["etag"] == "stored"
         for peer in target._peers:
             peer.shutdown(2)
-        wire.submit(put(target), body=Source(len(BODY), read, again=False), token="t")
+        wire.submit(put(target), body=Feed(len(BODY), read), token="t")
         (completion,) = wait(wire)
     assert completion.reply or isinstance(completion.error, errors.NetworkError)
     assert all(asked.body in {b"x", BODY} for asked in seen)

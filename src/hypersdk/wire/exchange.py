@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from hypersdk import errors
 from hypersdk.wire import replies
-from hypersdk.wire.request import Body, Explain, Reply, Request, Source
+from hypersdk.wire.request import Body, Explain, Feed, Reply, Request, Source
 
 Sink = Callable[[memoryview], bool | None]
 """Takes body bytes in order; the view is valid only during the call. An exception aborts the transfer.
@@ -35,9 +35,9 @@ EXPLANATION_LIMIT = 64 * 1024
 """Most bytes that are read of a refusal's body; the rest would only cost time."""
 
 
-def source_of(body: Body | None) -> Source | None:
-    """Any kind of body as a source."""
-    if body is None or isinstance(body, Source):
+def source_of(body: Body | None) -> Source | Feed | None:
+    """Any kind of body as one that is read piece by piece."""
+    if body is None or isinstance(body, Source | Feed):
         return body
     view = memoryview(body).cast("B")
     return Source(len(view), lambda offset, size: bytes(view[offset : offset + size]))
@@ -99,7 +99,7 @@ class Exchange:
     def on_seek(self, offset: int, origin: int) -> int:
         """Go back in the request's body, which must be sent again; only from its start (origin 0)."""
         assert self.source is not None
-        if origin or (offset != self._sent and not self.source.again):
+        if origin or (offset != self._sent and isinstance(self.source, Feed)):
             return SEEK_IMPOSSIBLE
         self._sent = offset
         return SEEK_OK

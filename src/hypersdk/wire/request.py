@@ -67,18 +67,31 @@ class Source:
 
     Attributes:
         length: bytes of the whole body.
+        read: (offset in the body, most bytes) -> at least one byte, unless the body ends there. May be asked for the
+            same bytes again, when a kept-alive connection turns out to be dead.
+    """
+
+    length: int
+    read: Callable[[int, int], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A request's body that comes from elsewhere while it is sent: each byte is there once.
+
+    A request that must begin anew, because a kept-alive connection turned out to be dead, fails as one that was cut.
+
+    Attributes:
+        length: bytes of the whole body.
         read: (offset in the body, most bytes) -> at least one byte, unless the body ends there; None = there is nothing
             to send yet: asked again after `Wire.resume`.
-        again: whether the same bytes may be asked for again, as when a kept-alive connection turns out to be dead;
-            else such a request fails as one that was cut.
     """
 
     length: int
     read: Callable[[int, int], bytes | None]
-    again: bool = True
 
 
-Body = bytes | bytearray | memoryview | Source
+Body = bytes | bytearray | memoryview | Source | Feed
 
 
 @dataclass(frozen=True, slots=True)
