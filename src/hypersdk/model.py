@@ -242,7 +242,7 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A proof of bytes. `value` is lower-case hex; `algorithm` one of crc32c, md5, sha256, sha384."""
+    """A proof of bytes. `value` is lower-case hex; `algorithm` one of crc32c, md5, sha256, sha384, blake3."""
 
     algorithm: str
     value: str
@@ -251,13 +251,17 @@ class Checksum:
         return f"{self.algorithm}:{self.value}"
 
 
+UNKNOWN_SIZE = -1
+"""Size of an object whose server tells it only by ending."""
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What a store says of an object without its bytes.
 
     Attributes:
         ref: its address.
-        size: bytes.
+        size: bytes; `UNKNOWN_SIZE` only where `ranges` is False.
         etag: version mark, opaque.
         checksums: whole-object checksums that the service itself vouches for (never user-set metadata).
         metadata: user metadata, keys without the service's prefix.
@@ -266,6 +270,8 @@ class ObjectInfo:
         modified: time of last change.
         prefix: True when a listing with a delimiter stands for a "directory".
         version: version id, where the store has versions and the call shows it.
+        ranges: False = the server sends it only whole, from its first byte.
+        multipart_md5: the service's MD5 over the MD5s of the parts, "<hex>-<count>"; "" where it has none.
     """
 
     ref: ObjectRef
@@ -278,6 +284,8 @@ class ObjectInfo:
     modified: datetime | None = None
     prefix: bool = False
     version: str | None = None
+    ranges: bool = True
+    multipart_md5: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +304,7 @@ class Proof:
 
     Attributes:
         size: bytes of the file, equal to the object's.
-        checksums: digests from our own plain reads.
+        checksums: of its bytes, as received or from our own plain reads.
         structure: sentences, one per check that passed ("qemu-img check: clean").
         disk: what the disk checks found; None for things that are not disks.
     """

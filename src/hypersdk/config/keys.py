@@ -13,6 +13,7 @@ from hypersdk.bandwidth import Timetable
 from hypersdk.exports.options import FORMATS
 from hypersdk.model import Ocid, Secret
 from hypersdk.readers.units import parse_duration, parse_size, parse_switch
+from hypersdk.transfer.options import DIGESTS, READ_BACK, RECEIVED
 from hypersdk.vendors.oci.credentials import AUTH_KINDS, SPELLINGS, Spelling
 
 Text = str | Mapping[str, str]
@@ -158,6 +159,15 @@ def size(text: Text) -> int:
     return value
 
 
+def digests(text: Text) -> str:
+    """Names of digests with commas between them, or none."""
+    names = [name.strip().lower() for name in plain(text).split(",") if name.strip()]
+    for name in names:
+        if name not in DIGESTS:
+            raise ValueError(f"{name!r} is not one of {', '.join(DIGESTS)}")
+    return ",".join(dict.fromkeys(names))
+
+
 def bandwidth(text: Text) -> str:
     """A rate or a timetable of rates."""
     Timetable.parse(plain(text))
@@ -244,6 +254,8 @@ _ALL = (
     Key("transfer", "part_size", size, "16MiB"),
     Key("transfer", "parallel", number(1, int), "16"),
     Key("transfer", "bandwidth_limit", bandwidth, "off"),
+    Key("transfer", "checksum", digests, ""),
+    Key("transfer", "verify", choice(RECEIVED, READ_BACK), RECEIVED),
     Key("retry", "max_attempts", number(1, int), "5"),
     Key("retry", "initial_delay", duration, "2s"),
     Key("retry", "max_delay", duration, "30s"),

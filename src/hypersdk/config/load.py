@@ -16,7 +16,7 @@ from hypersdk.config.layers import Place
 from hypersdk.config.merge import Merged
 from hypersdk.model import Secret
 from hypersdk.retry import RetryPolicy
-from hypersdk.transfer.options import TransferOptions
+from hypersdk.transfer.options import READ_BACK, TransferOptions
 from hypersdk.vendors.oci.credentials import OciSettings
 
 
@@ -86,6 +86,8 @@ def load_config(
             merged.integer("transfer.part_size"),
             merged.integer("transfer.parallel"),
             Timetable.parse(str(merged.value("transfer.bandwidth_limit"))),
+            digests=tuple(filter(None, str(merged.value("transfer.checksum")).split(","))),
+            reread=merged.value("transfer.verify") == READ_BACK,
         )
         retry = RetryPolicy(
             max_attempts=merged.integer("retry.max_attempts"),

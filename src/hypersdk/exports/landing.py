@@ -18,12 +18,16 @@ from hypersdk.disks.verify import verify_contents, verify_disk
 from hypersdk.exports.context import Context
 from hypersdk.exports.plan import Step, Target
 from hypersdk.model import ByteRange, Checksum, Disk, ObjectInfo, Proof, format_size
-from hypersdk.transfer.checksums import file_digests
+from hypersdk.transfer.checksums import new_digest, read_digests
 from hypersdk.transfer.engine import download, verify_object
-from hypersdk.transfer.files import DIGESTS
 from hypersdk.transfer.partial import SealedPartial, discard, mark_of, partial_name
+from hypersdk.transfer.proving import expect_as_received
 from hypersdk.transfer.publish import publish
+from hypersdk.transfer.readback import how_read
 from hypersdk.wire.request import Request
+
+DIGESTS = ("sha256", "crc32c")
+"""SHA-256 because everybody can check it, CRC32C because Object Storage and our part journal speak it."""
 
 
 def check_space(target: Target, size: int) -> None:
@@ -129,8 +133,13 @@ def _prove(ctx: Context, step: Step, target: Target, partial: str) -> Mapping[st
         raise errors.VerificationError(
             f"{partial} has {disk.file_size} bytes, the object {fetched['size']}", resource=partial
         )
-    digests = file_digests(partial, DIGESTS, tick=_ticking(ctx, step, disk.file_size))
-    _agree_with_wire(digests, fetched["checksums"], partial)
+    wanted = ctx.rooms.transfer
+    running = {name: new_digest(name) for name in (*DIGESTS, *wanted.digests)}
+    ticking = _ticking(ctx, step, disk.file_size)
+    digests, past_cache = read_digests(partial, running, tick=ticking, from_device=wanted.reread)
+    expect_as_received(partial, digests, _checksums(fetched["checksums"]))
+    if wanted.reread:
+        sentences = (how_read(past_cache=past_cache), *sentences)
     return {
         "size": disk.file_size,
         "mark": mark,
@@ -158,14 +167,6 @@ def _check_claim(ctx: Context, virtual_size: int, where: str) -> None:
 
 _ROUNDING = 16 * 1024**2
 """Bytes by which formats round a size up (a VHD to a cylinder, others to a MiB)."""
-
-
-def _agree_with_wire(digests: tuple[Checksum, ...], wire: Mapping[str, str], partial: str) -> None:
-    for digest in digests:
-        if digest.algorithm in wire and wire[digest.algorithm] != digest.value:
-            raise errors.VerificationError(
-                f"{partial} reads back as {digest}, received was {wire[digest.algorithm]}", resource=partial
-            )
 
 
 def run_publish(ctx: Context, step: Step) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from hypersdk.exports.result import is_manifest
 from hypersdk.model import Instance, Volume, format_size
 from hypersdk.storage.protocol import BucketFacts
 from hypersdk.storage.url import MAX_FILE_NAME, MAX_OBJECT_NAME
+from hypersdk.transfer.checksums import new_digest
 
 GIB = 1024**3
 
@@ -96,7 +97,7 @@ def preflight(
         PreflightRefused: the plan cannot succeed.
         DestinationExists, AlreadyExists: a final name is taken.
         NotFoundError: the bucket is absent or must not be seen.
-        ToolMissing: qemu-img is not installed.
+        ToolMissing: qemu-img is not installed, or the package of a digest that was asked for.
     """
     question = _Question(rooms, plan, options, Findings(instance))
     for check in CHECKS:
@@ -109,8 +110,16 @@ def preflight(
 
 
 def _tools(question: _Question) -> None:
+    wanted = question.rooms.transfer
     if question.options.local:
         find_qemu_img()
+        for name in wanted.digests:
+            new_digest(name)
+    elif wanted.digests or wanted.reread:
+        question.found.notes.append(
+            "an object that stays in Object Storage has its CRC32C in the manifest;"
+            " other digests and reading back are for local files"
+        )
 
 
 def _local_destination(question: _Question) -> None:

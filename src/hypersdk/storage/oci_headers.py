@@ -15,6 +15,9 @@ from hypersdk.storage.protocol import PutCondition
 
 META = "opc-meta-"
 
+PART_SIZE = "hypersdk-part-size"
+"""User metadata of objects that we uploaded by multipart: bytes of every part but the last."""
+
 # Algorithm -> (value of opc-checksum-algorithm, header that carries the checksum itself, base64 of its bytes).
 _CHECKSUM_HEADERS: Mapping[str, tuple[str | None, str]] = {
     "crc32c": ("CRC32C", "opc-content-crc32c"),
@@ -22,6 +25,9 @@ _CHECKSUM_HEADERS: Mapping[str, tuple[str | None, str]] = {
     "sha384": ("SHA384", "opc-content-sha384"),
     "md5": (None, "content-md5"),
 }
+
+COMPUTE_CRC32C: Mapping[str, str] = {"opc-checksum-algorithm": "CRC32C"}
+"""Asks the service for a body's CRC32C without stating it; the reply tells it (UploadPart, PutObject)."""
 
 
 def condition_headers(condition: PutCondition) -> dict[str, str]:
@@ -62,6 +68,16 @@ def checksum(algorithm: str, text: str | None) -> Checksum | None:
         return Checksum(algorithm, base64.b64decode(text, validate=True).hex())
     except binascii.Error:
         return None
+
+
+def multipart_md5(headers: Mapping[str, str]) -> str:
+    """The MD5 over the parts' MD5s as "<hex>-<count>", "" if there is none.
+
+    Source: `opc-multipart-md5` of HeadObject: base64 of the MD5 of the parts' binary MD5s, "-", number of parts.
+    """
+    text, _, count = headers.get("opc-multipart-md5", "").rpartition("-")
+    composite = checksum("md5", text)
+    return f"{composite.value}-{count}" if composite and count.isdecimal() else ""
 
 
 def metadata(headers: Mapping[str, str]) -> dict[str, str]:

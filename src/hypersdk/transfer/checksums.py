@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import crc32c as _crc32c
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum
+from hypersdk.transfer import options
+from hypersdk.transfer.readback import read_through
 
 _POLYNOMIAL = 0x82F63B78  # Castagnoli, bits reversed: bit 31 is x^0
 _X0 = 1 << 31
-_READ = 1024 * 1024
 
-DIGESTS = frozenset({"crc32c", "md5", "sha256", "sha384"})
+DIGESTS = frozenset({"crc32c", *options.DIGESTS})
 
 
 def crc32c(data: bytes | bytearray | memoryview, before: int = 0) -> int:
@@ -75,6 +76,49 @@ def agree(mine: Iterable[Checksum], theirs: Iterable[Checksum]) -> Checksum | No
     return common
 
 
+class Digest(Protocol):
+    """The face of hashlib."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take more bytes."""
+
+    def hexdigest(self) -> str:
+        """What they come to so far."""
+
+
+def new_digest(algorithm: str) -> Digest:
+    """A running digest.
+
+    Args:
+        algorithm: a name out of `DIGESTS`.
+
+    Raises:
+        UsageError: an unknown algorithm.
+        ToolMissing: its package is not installed.
+    """
+    if algorithm not in DIGESTS:
+        raise errors.UsageError(f"unknown checksum {algorithm!r}; known are {', '.join(sorted(DIGESTS))}")
+    if algorithm == "crc32c":
+        return _Crc32c()
+    if algorithm == "blake3":
+        return _new_blake3()
+    digest: Digest = hashlib.new(algorithm)
+    return digest
+
+
+def _new_blake3() -> Digest:
+    try:
+        import blake3  # an extra: most users never ask for it
+    except ImportError:
+        raise errors.ToolMissing(
+            "checksum blake3 needs the package blake3, which is not installed",
+            resource="blake3",
+            hint="pip install 'hypersdk[blake3]'",
+        ) from None
+    digest: Digest = blake3.blake3()
+    return digest
+
+
 def file_digests(
     path: str, algorithms: Iterable[str] = ("sha256",), *, tick: Callable[[int], None] | None = None
 ) -> tuple[Checksum, ...]:
@@ -88,27 +132,72 @@ def file_digests(
     Raises:
         FileError: the file cannot be read.
         UsageError: an unknown algorithm.
+        ToolMissing: the package of an algorithm is not installed.
     """
-    running = {name: _Crc32c() if name == "crc32c" else hashlib.new(name) for name in map(_known, algorithms)}
-    buffer, done = bytearray(_READ), 0
-    view = memoryview(buffer)
-    try:
-        with Path(path).open("rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                for digest in running.values():
-                    digest.update(view[:count])
-                done += count
-                if tick:
-                    tick(done)
-    except OSError as error:
-        raise errors.FileError(f"cannot read {path}: {error.strerror}", resource=path) from error
-    return tuple(Checksum(name, digest.hexdigest()) for name, digest in running.items())
+    return read_digests(path, {name: new_digest(name) for name in algorithms}, tick=tick)[0]
 
 
-def _known(algorithm: str) -> str:
-    if algorithm not in DIGESTS:
-        raise errors.UsageError(f"unknown checksum {algorithm!r}; known are {', '.join(sorted(DIGESTS))}")
-    return algorithm
+def read_digests(
+    path: str, running: Mapping[str, Digest], *, tick: Callable[[int], None] | None = None, from_device: bool = False
+) -> tuple[tuple[Checksum, ...], bool]:
+    """Feed a finished file to digests by one read from start to end.
+
+    Args:
+        path: the file.
+        running: digests by name, fresh ones.
+        tick: called with the bytes read so far after each MiB.
+        from_device: read the device and not the page cache, see `read_through`.
+
+    Returns:
+        The digests, and whether every byte came past the page cache.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    digests = tuple(running.values())
+
+    def take(view: memoryview) -> None:
+        for digest in digests:
+            digest.update(view)
+
+    direct = read_through(path, take, tick=tick, from_device=from_device)
+    return tuple(Checksum(name, digest.hexdigest()) for name, digest in running.items()), direct
+
+
+class MultipartMd5:
+    """MD5 of the MD5s of an object's parts, as Object Storage writes it: `opc-multipart-md5`.
+
+    Args:
+        part_size: bytes of every part but the last.
+    """
+
+    def __init__(self, part_size: int) -> None:
+        self._part_size = part_size
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._count = 0
+        self._filled = 0
+
+    def update(self, data: memoryview, /) -> None:
+        """Take more bytes."""
+        while data:
+            count = min(len(data), self._part_size - self._filled)
+            self._part.update(data[:count])
+            self._filled += count
+            data = data[count:]
+            if self._filled == self._part_size:
+                self._next_part()
+
+    def hexdigest(self) -> str:
+        """The digest, "-" and how many parts; nothing may be added afterwards."""
+        if self._filled:
+            self._next_part()
+        return f"{self._whole.hexdigest()}-{self._count}"
+
+    def _next_part(self) -> None:
+        self._whole.update(self._part.digest())
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._count, self._filled = self._count + 1, 0
 
 
 class _Crc32c:
@@ -117,7 +206,7 @@ class _Crc32c:
     def __init__(self) -> None:
         self._value = 0
 
-    def update(self, data: memoryview) -> None:
+    def update(self, data: memoryview, /) -> None:
         self._value = crc32c(data, self._value)
 
     def hexdigest(self) -> str:

@@ -19,6 +19,12 @@ MAX_PART_SIZE = 50 * GIB
 
 MAX_PARALLEL = 128
 
+DIGESTS = ("sha256", "md5", "blake3", "sha384")
+"""What may be asked for besides CRC32C, which is always computed."""
+
+RECEIVED, READ_BACK = "received", "reread"
+"""What a fetched file's proof rests on: its bytes as received, or as they are read back from the device."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransferOptions:
@@ -28,11 +34,15 @@ class TransferOptions:
         part_size: bytes of one range or part.
         parallel: most requests in flight at once.
         bandwidth: bytes per second by the time of the week; None = no limit.
+        digests: of a fetched file, besides its CRC32C: names out of `DIGESTS`; the file is read once for all of them.
+        reread: read a fetched file back from the device and compare it with what was received.
     """
 
     part_size: int = 16 * MIB
     parallel: int = 16
     bandwidth: Timetable | None = None
+    digests: tuple[str, ...] = ()
+    reread: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -47,6 +57,9 @@ class TransferOptions:
             )
         if not 1 <= self.parallel <= MAX_PARALLEL:
             raise errors.ConfigError(f"transfer.parallel: {self.parallel} is not between 1 and {MAX_PARALLEL}")
+        for name in self.digests:
+            if name not in DIGESTS:
+                raise errors.ConfigError(f"transfer.checksum: {name!r} is none of {', '.join(DIGESTS)}")
 
 
 DEFAULTS = TransferOptions()

@@ -48,7 +48,7 @@ class SealedPartial:
         path: the partial file.
         size: bytes.
         checksums: of the bytes as received.
-        mark: what `mark_of` said when the file was proven; "" = it was not noted.
+        mark: what `mark_of` said when the file was sealed, or later proven; "" = it was not noted.
     """
 
     path: str
@@ -252,7 +252,8 @@ class Partial:
                 self._journal.distrust()
                 raise
             self._journal.seal()
-        return SealedPartial(self.path, self._size, (as_checksum(whole),))
+            found = mark(os.fstat(self._file))
+        return SealedPartial(self.path, self._size, (as_checksum(whole),), found)
 
     def close(self) -> None:
         """Close and unlock; the files stay."""

@@ -84,6 +84,7 @@ class OciStore:
             headers.get("archival-state", ""),
             read_date(headers.get("last-modified")),
             version=headers.get("version-id"),
+            multipart_md5=oci_headers.multipart_md5(headers),
         )
 
     def exists(self, ref: ObjectRef) -> bool:
@@ -206,7 +207,7 @@ class OciStore:
         del length
         query = {"uploadId": upload.upload_id, "uploadPartNum": str(number)}
         headers = {"content-type": "application/octet-stream"}
-        stated = oci_headers.checksum_headers(checksum) if checksum else {}
+        stated = oci_headers.checksum_headers(checksum) if checksum else oci_headers.COMPUTE_CRC32C
         expect = Expectation(needs="etag", echoes=oci_headers.echoes(stated))
         return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers | stated, expect)
 
@@ -214,7 +215,11 @@ class OciStore:
         """Parts that the service has, every page, by number."""
         names = (upload.ref.name, upload.upload_id)
         pages = self._pages("list parts", upload.ref, "list_multipart_upload_parts", "page", *names)
-        found = [Part(part.part_number, part.etag, part.size) for page in pages for part in page.data]
+        found = [
+            Part(part.part_number, part.etag, part.size, oci_headers.checksum("md5", part.md5))
+            for page in pages
+            for part in page.data
+        ]
         yield from sorted(found, key=lambda part: part.number)
 
     def list_multipart_uploads(self, ref: ObjectRef) -> Iterator[Upload]:
@@ -222,7 +227,7 @@ class OciStore:
         for page in self._pages("list uploads", ref, "list_multipart_uploads", "page"):
             for found in page.data:
                 if found.object.startswith(ref.name):
-                    yield Upload(replace(ref, name=found.object), found.upload_id)
+                    yield Upload(replace(ref, name=found.object), found.upload_id, found.time_created)
 
     def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
         """Make the object of these parts, in the order of their numbers; uploaded parts left out are dropped."""
