@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hypersdk import errors
+from hypersdk.model import ObjectRef
+
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
@@ -57,6 +60,14 @@ class Note:
     """One line that a person must see (a warning, a decision we took)."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut(Note):
+    """A listing leaves out an entry that is neither a file nor a directory, and why."""
+
+    ref: ObjectRef
+    error: errors.HypersdkError
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,13 @@ class Glob:
     Attributes:
         root: the fixed directory before the pattern, with its "/", or ""; names are relative to it.
         prefix: what every name that matches begins with: a listing need not go beyond it.
+        deep: whether a name that matches may lie in a directory below the root.
         expression: matches whole names.
     """
 
     root: str
     prefix: str
+    deep: bool
     expression: re.Pattern[str]
 
     def matches(self, name: str) -> bool:
@@ -84,8 +86,10 @@ def glob(name: str, *, recursive: bool) -> Glob:
     """
     fixed = _fixed(name)
     root = fixed[: fixed.rfind("/") + 1]
-    body = _Reader(name.removesuffix("/")).read()
-    return Glob(root, fixed, re.compile(f"{body}(?:/.*)?" if recursive else body, re.DOTALL))
+    text = name.removesuffix("/")
+    deep = recursive or "/" in text[len(root) :] or "**" in text
+    expression = _Reader(text).read()
+    return Glob(root, fixed, deep, re.compile(f"{expression}(?:/.*)?" if recursive else expression, re.DOTALL))
 
 
 def is_own(name: str) -> bool:

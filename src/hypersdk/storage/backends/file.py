@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -85,7 +85,7 @@ class FileStore:
             except FileNotFoundError:
                 continue  # deleted meanwhile
             except errors.FileError as error:
-                self._report(events.Note(f"left out: {error}"))
+                self._report(events.LeftOut(f"left out: {error}", found, error))
 
     def range_request(self, info: ObjectInfo, wanted: ByteRange | None) -> LocalRange:
         """The place of a range (None = the whole file), if the file is still the one of the info's etag."""
@@ -226,10 +226,22 @@ def _entries(
             continue
         here = replace(base, name=base.name + os.fsdecode(key))
         if key.endswith(b"/") and recursive and (into_own or not entry.name.startswith(_OWN)):
-            with local.inner_directory(handle, entry.name) as inner:
-                yield from _entries(here, inner, "", recursive=True, into_own=into_own)
+            yield from _inside(here, handle, entry, into_own=into_own)
         else:
             yield here, handle, entry
+
+
+def _inside(
+    here: ObjectRef, handle: int, entry: os.DirEntry[str], *, into_own: bool
+) -> Iterator[tuple[ObjectRef, int, os.DirEntry[str]]]:
+    """What lies in a directory; one that cannot be read is named by the error (design rule 9)."""
+    with ExitStack() as opened:
+        try:
+            with local.file_errors(str(here)):
+                inner = opened.enter_context(local.inner_directory(handle, entry.name))
+        except errors.NotFoundError:
+            return  # deleted meanwhile
+        yield from _entries(here, inner, "", recursive=True, into_own=into_own)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
