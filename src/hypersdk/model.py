@@ -272,6 +272,7 @@ class ObjectInfo:
         version: version id, where the store has versions and the call shows it.
         ranges: False = the server sends it only whole, from its first byte.
         multipart_md5: the service's MD5 over the MD5s of the parts, "<hex>-<count>"; "" where it has none.
+        headers: what the store keeps of "content-type" and its like, names in lower case; empty in listings.
     """
 
     ref: ObjectRef
@@ -286,6 +287,7 @@ class ObjectInfo:
     version: str | None = None
     ranges: bool = True
     multipart_md5: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,21 @@ import binascii
 from collections.abc import Mapping
 
 from hypersdk.model import Checksum
-from hypersdk.storage.protocol import PutCondition
+from hypersdk.storage.protocol import PutCondition, PutOptions
 
 META = "opc-meta-"
 
 PART_SIZE = "hypersdk-part-size"
 """User metadata of objects that we uploaded by multipart: bytes of every part but the last."""
+
+# Header that is kept beside an object -> its name in the body of CreateMultipartUpload.
+_KEPT: Mapping[str, str] = {
+    "content-type": "contentType",
+    "content-language": "contentLanguage",
+    "content-encoding": "contentEncoding",
+    "content-disposition": "contentDisposition",
+    "cache-control": "cacheControl",
+}
 
 # Algorithm -> (value of opc-checksum-algorithm, header that carries the checksum itself, base64 of its bytes).
 _CHECKSUM_HEADERS: Mapping[str, tuple[str | None, str]] = {
@@ -78,6 +87,23 @@ def multipart_md5(headers: Mapping[str, str]) -> str:
     text, _, count = headers.get("opc-multipart-md5", "").rpartition("-")
     composite = checksum("md5", text)
     return f"{composite.value}-{count}" if composite and count.isdecimal() else ""
+
+
+def kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a reply that are kept beside an object and travel with its copies."""
+    found = {name.lower(): value for name, value in headers.items()}
+    return {name: found[name] for name in _KEPT if name in found}
+
+
+def content_headers(options: PutOptions) -> dict[str, str]:
+    """The headers that are to be kept, for a request that writes an object; there is always a content type."""
+    stated = {"content-type": options.content_type} if options.content_type else {}
+    return {"content-type": "application/octet-stream", **kept(options.headers), **stated}
+
+
+def content_details(options: PutOptions) -> dict[str, str]:
+    """The same for the body of CreateMultipartUpload."""
+    return {_KEPT[name]: value for name, value in content_headers(options).items()}
 
 
 def metadata(headers: Mapping[str, str]) -> dict[str, str]:

@@ -27,6 +27,7 @@ class Capabilities:
         min_part_size: bytes, the last part excepted.
         rename: whether an object can get another name without moving bytes.
         metadata: whether user metadata is kept beside an object.
+        multipart: whether an object can be written in parts.
     """
 
     part_checksum: str | None = None
@@ -35,6 +36,7 @@ class Capabilities:
     min_part_size: int = 0
     rename: bool = False
     metadata: bool = True
+    multipart: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +58,16 @@ class LocalPart:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A multipart upload by id: it can be journaled and survives a crash."""
+    """A multipart upload by id: it can be journaled and survives a crash; `created` is known of a listed one."""
 
     ref: ObjectRef
     upload_id: str
+    created: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that the service has: `number` from 1; `etag` is what `commit` needs."""
+    """A part that the service has: `number` from 1; `etag` is what `commit` needs; `checksum` is of its bytes."""
 
     number: int
     etag: str
@@ -118,12 +121,16 @@ class BucketFacts:
 
 @dataclass(frozen=True, slots=True)
 class PutOptions:
-    """What goes with an object's bytes: user metadata (keys without prefix), content type, whole-body checksum."""
+    """What goes with an object's bytes: user metadata (keys without prefix), content type, whole-body checksum.
+
+    `headers` are those of `ObjectInfo.headers`, for a copy that keeps them; `content_type` stands before them.
+    """
 
     condition: PutCondition = PutCondition()
     metadata: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
     checksum: Checksum | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 ALWAYS = PutCondition()
@@ -182,7 +189,10 @@ class Store(Protocol):
         """Begin a multipart upload."""
 
     def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request | LocalPart:
-        """The request that uploads part `number` (from 1) of `length` bytes; the same number again replaces it."""
+        """The request that uploads part `number` (from 1) of `length` bytes; the same number again replaces it.
+
+        Without a `checksum` to compare with, the reply tells the part's CRC32C, where `capabilities` name it.
+        """
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, by number."""

@@ -85,6 +85,7 @@ class OciStore:
             read_date(headers.get("last-modified")),
             version=headers.get("version-id"),
             multipart_md5=oci_headers.multipart_md5(headers),
+            headers=oci_headers.kept(headers),
         )
 
     def exists(self, ref: ObjectRef) -> bool:
@@ -133,7 +134,7 @@ class OciStore:
         """The request that writes a whole object, which the service checks against the checksum of `options`."""
         del length
         headers = {
-            "content-type": options.content_type or "application/octet-stream",
+            **oci_headers.content_headers(options),
             **oci_headers.condition_headers(options.condition),
             **(oci_headers.checksum_headers(options.checksum) if options.checksum else {}),
             **oci_headers.metadata_headers(options.metadata),
@@ -194,8 +195,7 @@ class OciStore:
     def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload whose parts and whole the service checks by CRC32C."""
         details: dict[str, Any] = {"object": ref.name, "metadata": oci_headers.metadata_headers(options.metadata)}
-        if options.content_type:
-            details["contentType"] = options.content_type
+        details |= oci_headers.content_details(options)
         condition = oci_headers.condition_options(options.condition)
         response = self._bucket(
             "begin upload", ref, "create_multipart_upload", details, opc_checksum_algorithm="CRC32C", **condition
