@@ -137,11 +137,10 @@ def _refused(entry: Entry, base: ObjectRef) -> str:
 
 @dataclass(slots=True)
 class _Node:
-    """One path at the target: the objects that are it, those that need it as a directory, how each spells it."""
+    """One path at the target: the objects that are it; one for each spelling of those that need it as a directory."""
 
     files: list[int] = field(default_factory=list)
-    below: int | None = None
-    spellings: dict[str, int] = field(default_factory=dict)
+    below: dict[str, int] = field(default_factory=dict)
 
 
 def _conflicts(taken: Sequence[tuple[int, Entry]], folding: Folding, *, local: bool) -> dict[int, str]:
@@ -151,11 +150,10 @@ def _conflicts(taken: Sequence[tuple[int, Entry]], folding: Folding, *, local: b
     for number, name in names.items():
         for path, is_file in _paths(name) if local else [(name, True)]:
             node = nodes.setdefault(folding.fold(path), _Node())
-            node.spellings.setdefault(path, number)
             if is_file:
                 node.files.append(number)
-            elif node.below is None:
-                node.below = number
+            else:
+                node.below.setdefault(path, number)
     found: dict[int, str] = {}
     for number, name in names.items():
         for path, is_file in _paths(name) if local else [(name, True)]:
@@ -173,12 +171,12 @@ def _paths(name: str) -> list[tuple[str, bool]]:
 
 
 def _conflict(number: int, path: str, node: _Node, names: dict[int, str], *, is_file: bool) -> str:
-    if is_file and node.below is not None:
-        return f"a file cannot stand where a directory must: {names[node.below]!r} lies below it"
+    if is_file and node.below:
+        return f"a file cannot stand where a directory must: {names[next(iter(node.below.values()))]!r} lies below it"
     others = [each for each in node.files if each != number]
     if is_file and others:
         return f"it would become the same file as {names[others[0]]!r}"
-    spelled = [each for spelling, each in node.spellings.items() if spelling != path and each not in node.files]
+    spelled = [each for spelling, each in node.below.items() if spelling != path]
     if not is_file and spelled:
         return f"its directory {path!r} would become the same as that of {names[spelled[0]]!r}"
     return ""
