@@ -16,6 +16,7 @@ check: setup
 	$(bin)/lint-imports --no-cache
 
 test: setup
+	@[ "$$(id -u)" = 0 ] || sudo -v  # some tests mount file systems, by "sudo -n"
 	$(bin)/python -m pytest -q -n $${JOBS:-3} -m "not soak"
 
 clients: setup

@@ -7,6 +7,11 @@ python=${PYTHON:-python3}
 need=()
 command -v qemu-img >/dev/null || need+=(qemu-utils)
 command -v "$python" >/dev/null || need+=(python3)
+# The tests mount file systems of these kinds.
+PATH=$PATH:/usr/sbin:/sbin
+for pair in bindfs:bindfs mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse; do
+  command -v "${pair%%:*}" >/dev/null || need+=("${pair#*:}")
+done
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)
 if [ ${#need[@]} -gt 0 ]; then
   root=()

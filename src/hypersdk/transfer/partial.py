@@ -4,7 +4,8 @@ Rules of this file:
 - Names are fixed and short (`.hx-<12 hex of the final name>`), so that a final name of 255 bytes works; links are not
   followed; one process at a time (flock). Modes are 0666 & ~umask, so that the result has them too.
 - Without a journal that names exactly this object, what is in the partial file counts for nothing.
-- Zero blocks are not written where the file has a hole already; anywhere else they are.
+- Zero blocks are not written where the file has a hole already, or where only this object's bytes can stand because we
+  began the file ourselves; anywhere else they are.
 - A file that has two names is a published one: it is never written to.
 - Whole blocks are written past the page cache where the file system allows (O_DIRECT): copying into the cache costs
   more than receiving, and dirty pages that pile up stall everything. The rest goes through it; they share no block.
@@ -140,6 +141,7 @@ class Partial:
         self.path = str(Path(self._directory, partial_name(self._name)))
         self.verified: dict[ByteRange, int] = {}
         self._size = 0
+        self._begun = False
         with ExitStack() as stack, local.file_errors(self.path):
             self._handle = stack.enter_context(local.directory(self._directory))
             self._file = self._open_locked(stack)
@@ -182,7 +184,9 @@ class Partial:
             self._begin(identity, current_boot_id(), (facts.st_dev, facts.st_ino))
 
     def is_hole(self, place: ByteRange) -> bool:
-        """Whether nothing was ever written there, so that zeros need not be."""
+        """Whether nothing but this object's bytes was ever written there, so that zeros need not be."""
+        if self._begun:
+            return True  # many file systems cannot tell: FUSE without SEEK_DATA says that data is everywhere
         try:
             return os.lseek(self._file, place.start, os.SEEK_DATA) >= place.stop
         except OSError as error:
@@ -316,6 +320,7 @@ class Partial:
         os.ftruncate(self._file, 0)
         os.ftruncate(self._file, identity.size)
         os.fsync(self._handle)
+        self._begun = True
 
     def _read_back(self, tick: Callable[[int], None] | None) -> Iterator[tuple[ByteRange, bool]]:
         buffer, done = bytearray(READ_BACK), 0
