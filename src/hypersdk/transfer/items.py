@@ -11,6 +11,10 @@ from typing import Literal
 
 from hypersdk import errors
 from hypersdk.model import Checksum, ObjectInfo, ObjectRef
+from hypersdk.retry import Retrier
+from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store
+from hypersdk.transfer.options import DEFAULTS, TransferOptions
+from hypersdk.wire.loop import Wire
 
 Kind = Literal["done", "skipped", "refused", "failed", "interrupted"]
 """How an item ended.
@@ -61,6 +65,29 @@ class Outcome:
     moved: int = 0
     target: ObjectInfo | None = None
     checksums: tuple[Checksum, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all copies of one call share.
+
+    Attributes:
+        source: where the objects are.
+        target: where they go.
+        wire: moves the bytes.
+        retrier: policy, waiter, network monitor and refresh.
+        options: how transfers are cut.
+        put: metadata and content type of what is written to a cloud; conditions and checksums are set for each item.
+        overwrite: replace what stands at a target with other bytes.
+    """
+
+    source: Store
+    target: Store
+    wire: Wire
+    retrier: Retrier
+    options: TransferOptions = DEFAULTS
+    put: PutOptions = NO_OPTIONS
+    overwrite: bool = False
 
 
 def done(item: Item, target: ObjectInfo, checksums: tuple[Checksum, ...], moved: int) -> Outcome:

@@ -1,0 +1,223 @@
+"""A small file lands: it has no name before it is whole, on the disk and proven; then it gets its own in one step.
+
+Rules of this file (design rule 7, as in `publish`, for bodies that are in memory): bytes are written, synced, read back
+and compared with what was received and with what the service says, before there is a name; nothing is replaced unless
+that was asked for; a file without a name (O_TMPFILE, open(2)) leaves nothing behind when we die, and where the file
+system has none, a name of our own kind does that nobody takes for the result. Whoever calls syncs the directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypersdk import errors
+from hypersdk.model import Checksum, ObjectRef
+from hypersdk.storage import local
+from hypersdk.transfer.checksums import agree, as_checksum, crc32c
+from hypersdk.transfer.partial import data_runs, journal_name, partial_name
+from hypersdk.transfer.publish import taken
+
+KEPT_OPEN = 64
+"""Directories; each costs a file descriptor."""
+
+_BLOCK = 1024 * 1024
+_NAMED = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMELESS_REFUSED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+"""What open(2) answers to O_TMPFILE where the file system, or an old kernel, does not know it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cargo:
+    """The bytes of a small file.
+
+    Attributes:
+        pieces: them, in order; valid until the file has landed.
+        size: how many.
+        crc: their CRC32C as received.
+        vouched: what the service says of them.
+    """
+
+    pieces: Sequence[memoryview]
+    size: int
+    crc: int
+    vouched: tuple[Checksum, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a file lands: an open directory, the name in it, and the whole path for people."""
+
+    directory: int
+    name: str
+    path: str
+
+
+class Directories:
+    """Directories below roots, links below them not followed; the latest few are kept open."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], int] = {}
+
+    def spot(self, target: ObjectRef) -> Spot:
+        """The place of a file, its directory made if it is missing; the caller closes the spot's directory.
+
+        Raises:
+            UsageError: no file can have this name.
+            FileError: a directory cannot be opened, or is a link.
+        """
+        above, _, name = target.name.rpartition("/")
+        components = above.split("/") if above else []
+        if any(each in {"", ".", ".."} or "\0" in each for each in (*components, name)):
+            raise errors.UsageError(f"no file can have this name: {target.name!r}", resource=str(target))
+        key = (target.bucket, above)
+        with local.file_errors(str(target)):
+            if key not in self._open:
+                if len(self._open) >= KEPT_OPEN:
+                    self.close()
+                with local.directory(target.bucket, components, create=True) as handle:
+                    self._open[key] = os.dup(handle)
+            return Spot(os.dup(self._open[key]), name, str(target))
+
+    def close(self) -> None:
+        """Close those that are kept open."""
+        for handle in self._open.values():
+            os.close(handle)
+        self._open.clear()
+
+
+def sync(spots: Iterable[Spot]) -> None:
+    """Make the names durable that files got in these places: each directory once.
+
+    Raises:
+        FileError: a disk did not take them.
+    """
+    done = set()
+    for spot in spots:
+        with local.file_errors(spot.path):
+            facts = os.fstat(spot.directory)
+            if (place := (facts.st_dev, facts.st_ino)) not in done:
+                os.fsync(spot.directory)
+                done.add(place)
+
+
+def land(cargo: Cargo, spot: Spot, *, overwrite: bool = False) -> tuple[Checksum, ...]:
+    """Write a file, prove it, name it. The directory is still to be synced.
+
+    Args:
+        cargo: its bytes.
+        spot: its place.
+        overwrite: replace what is there.
+
+    Returns:
+        The digests of what stands there now, from reading it back.
+
+    Raises:
+        DestinationExists: the name is taken.
+        VerificationError: what was written is not what was received, or that not what the service says.
+        DiskFull: no room.
+        FileError: the file system refuses otherwise.
+    """
+    with local.file_errors(spot.path):
+        file, temporary = _open(spot.directory)
+        try:
+            _write(file, cargo)
+            os.fsync(file)
+            digests = _prove(file, cargo, spot)
+            _name(file, temporary, spot, overwrite=overwrite)
+        finally:
+            os.close(file)
+            if temporary is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=spot.directory)
+        for own in (partial_name(spot.name), journal_name(spot.name)):
+            with suppress(FileNotFoundError):  # of an earlier try, when the object was another one
+                os.unlink(own, dir_fd=spot.directory)
+    return digests
+
+
+def _open(directory: int) -> tuple[int, str | None]:
+    """A new file and its temporary name, if it needs one."""
+    if (nameless := getattr(os, "O_TMPFILE", 0)) and _can_name():
+        try:
+            return os.open(".", os.O_RDWR | os.O_CLOEXEC | nameless, 0o666, dir_fd=directory), None
+        except OSError as error:
+            if error.errno not in _NAMELESS_REFUSED:
+                raise
+    name = _temporary_name()
+    return os.open(name, _NAMED, 0o666, dir_fd=directory), name
+
+
+def _can_name() -> bool:
+    """Whether a file without a name can be given one later (linkat(2): through /proc)."""
+    return Path("/proc/self/fd").is_dir()
+
+
+def _temporary_name() -> str:
+    return f".hx-{secrets.token_hex(6)}.tmp"
+
+
+def _write(file: int, cargo: Cargo) -> None:
+    os.ftruncate(file, cargo.size)
+    offset = 0
+    for piece in cargo.pieces:
+        for start, stop in data_runs(piece):
+            done = start
+            while done < stop:
+                done += os.pwrite(file, piece[done:stop], offset + done)
+        offset += len(piece)
+
+
+def _prove(file: int, cargo: Cargo, spot: Spot) -> tuple[Checksum, ...]:
+    """Read it back; the service's word counts by the first algorithm that it gives, ours is always compared."""
+    known = {each.algorithm: each for each in cargo.vouched}
+    extra = None if "crc32c" in known else next(iter(known), None)
+    digest = hashlib.new(extra, usedforsecurity=False) if extra else None
+    crc = offset = 0
+    while block := os.pread(file, _BLOCK, offset):
+        crc = crc32c(block, crc)
+        if digest is not None:
+            digest.update(block)
+        offset += len(block)
+    found = (as_checksum(crc),) + ((Checksum(extra, digest.hexdigest()),) if extra and digest else ())
+    if offset != cargo.size or crc != cargo.crc:
+        raise errors.VerificationError(f"{spot.path}: the disk gives back other bytes than were written")
+    try:
+        agree(found, cargo.vouched)
+    except errors.VerificationError as error:
+        raise errors.VerificationError(f"{spot.path}: {error.message}", resource=spot.path) from error
+    return found
+
+
+def _name(file: int, temporary: str | None, spot: Spot, *, overwrite: bool) -> None:
+    try:
+        if temporary is not None:
+            local.place(spot.directory, temporary, spot.directory, spot.name, if_absent=not overwrite)
+        elif overwrite:
+            _replace(file, spot)
+        else:
+            _link(file, spot.name, spot.directory)
+    except FileExistsError:
+        raise taken(spot.path) from None
+    except IsADirectoryError:
+        raise errors.DestinationExists(f"{spot.path} is a directory", resource=spot.path) from None
+
+
+def _replace(file: int, spot: Spot) -> None:
+    name = _temporary_name()
+    _link(file, name, spot.directory)
+    try:
+        os.rename(name, spot.name, src_dir_fd=spot.directory, dst_dir_fd=spot.directory)
+    except BaseException:
+        os.unlink(name, dir_fd=spot.directory)
+        raise
+
+
+def _link(file: int, name: str, directory: int) -> None:
+    os.link(f"/proc/self/fd/{file}", name, dst_dir_fd=directory, follow_symlinks=True)
