@@ -143,6 +143,8 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
         ("oci:\n  tags: a\n", "hypersdk.yaml:2 oci.tags: not tags"),
         ("transfer:\n  part_size: 1,5G\n", "hypersdk.yaml:2 transfer.part_size: not a size"),
         ("oci:\n  endpoint: http://[::1]:80\n", "hypersdk.yaml:2 oci.endpoint: the SDK takes no IPv6 address"),
+        ("transfer:\n  checksum: md5,sha1\n", "hypersdk.yaml:2 transfer.checksum: 'sha1' is not one of sha256, md5"),
+        ("transfer:\n  verify: twice\n", "hypersdk.yaml:2 transfer.verify: 'twice' is not one of received, reread"),
         ("transfer:\n  part_size: 1K\n", "hypersdk.yaml:2 transfer.part_size: 1024 bytes is not between"),
         ("transfer:\n  parallel: 0\n", "hypersdk.yaml:2 transfer.parallel: '0' is not a whole number of at least 1"),
         ("network:\n  read_timeout: 0s\n", "hypersdk.yaml:2 network.read_timeout: '0s': no time at all"),

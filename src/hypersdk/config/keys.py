@@ -159,13 +159,15 @@ def size(text: Text) -> int:
     return value
 
 
-def digests(text: Text) -> str:
-    """Names of digests with commas between them, or none."""
-    names = [name.strip().lower() for name in plain(text).split(",") if name.strip()]
+def digests(text: Text) -> tuple[str, ...]:
+    """Names of digests with commas between them, or "none"."""
+    names = [name.strip().lower() for name in plain(text).split(",")]
+    if names == ["none"]:
+        return ()
     for name in names:
         if name not in DIGESTS:
             raise ValueError(f"{name!r} is not one of {', '.join(DIGESTS)}")
-    return ",".join(dict.fromkeys(names))
+    return tuple(dict.fromkeys(names))
 
 
 def bandwidth(text: Text) -> str:
@@ -254,7 +256,7 @@ _ALL = (
     Key("transfer", "part_size", size, "16MiB"),
     Key("transfer", "parallel", number(1, int), "16"),
     Key("transfer", "bandwidth_limit", bandwidth, "off"),
-    Key("transfer", "checksum", digests, ""),
+    Key("transfer", "checksum", digests, "none"),
     Key("transfer", "verify", choice(RECEIVED, READ_BACK), RECEIVED),
     Key("retry", "max_attempts", number(1, int), "5"),
     Key("retry", "initial_delay", duration, "2s"),

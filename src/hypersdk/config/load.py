@@ -86,7 +86,7 @@ def load_config(
             merged.integer("transfer.part_size"),
             merged.integer("transfer.parallel"),
             Timetable.parse(str(merged.value("transfer.bandwidth_limit"))),
-            digests=tuple(filter(None, str(merged.value("transfer.checksum")).split(","))),
+            digests=merged.names("transfer.checksum"),
             reread=merged.value("transfer.verify") == READ_BACK,
         )
         retry = RetryPolicy(
@@ -153,6 +153,8 @@ def _text(value: object) -> str | None:
         return "***"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(value) or "none"
     if isinstance(value, Mapping):
         return ",".join(f"{key}={text}" for key, text in value.items())
     return str(value)

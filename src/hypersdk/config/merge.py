@@ -81,6 +81,12 @@ class Merged:
         """The value of a key whose values are whole numbers, and which has a default."""
         return int(self.number(dotted))
 
+    def names(self, dotted: str) -> tuple[str, ...]:
+        """The value of a key whose values are lists of names, and which has a default."""
+        value = self.value(dotted)
+        assert isinstance(value, tuple)
+        return value
+
     def source(self, dotted: str) -> str | None:
         """Where the value of a key comes from; None = it has none."""
         given = self.given(dotted)

@@ -19,8 +19,8 @@ from hypersdk.transfer.options import TransferOptions
 from hypersdk.transfer.partial import SealedPartial
 from hypersdk.transfer.readback import how_read
 
-COSTS: dict[str, float] = {"crc32c": 0.1, "blake3": 0.3, "sha256": 0.7, "sha384": 1.0, "md5": 1.6}
-"""Seconds per GB on one core of a server of 2023 (docs/decisions/0006-engine.md)."""
+COSTS: dict[str, float] = {"crc32c": 0.03, "blake3": 0.1, "sha256": 0.5, "sha384": 0.8, "md5": 1.1}
+"""CPU seconds per GB on one core (docs/decisions/0006-engine.md); other processors take up to half as long again."""
 
 MULTIPART = "multipart-md5"
 
