@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TypedDict
 from hypersdk import errors, events
 from hypersdk.bandwidth import Bucket, minute_of_week
 from hypersdk.config import Config, load_config
-from hypersdk.model import ObjectInfo, ObjectRef, Proof
+from hypersdk.model import ObjectInfo, Proof
 from hypersdk.network import NetworkMonitor
 from hypersdk.retry import Retrier
 from hypersdk.storage import url
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from hypersdk.providers.protocol import Provider
     from hypersdk.runs.store import RunStore
     from hypersdk.storage.backends.oci import OciStore
+    from hypersdk.storage.backends.web import WebStore
     from hypersdk.transfer.options import TransferOptions
     from hypersdk.vendors.oci.session import OciSession
     from hypersdk.wire.loop import Wire
-    from hypersdk.wire.request import Request
+
+_WEB = ("https://", "http://")
 
 
 class _Moving(TypedDict):
@@ -54,6 +57,7 @@ class Wiring:
         self.config = config
         self.waiter = waiter
         self._monitor = monitor
+        self._webs: dict[url.Address, WebStore] = {}
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -68,7 +72,7 @@ class Wiring:
 
     def _advise(self, error: BaseException | None) -> None:
         """Put into the hint what only a session knows: clock skew, an expired token, a mistyped region."""
-        if isinstance(error, errors.NotAuthenticated):
+        if isinstance(error, errors.NotAuthenticated) and not (error.resource or "").startswith(_WEB):
             error.hint = self.session.explain_not_authenticated()
         elif isinstance(error, errors.EndpointUnreachable):
             error.hint = self.session.explain_unreachable() or error.hint
@@ -94,21 +98,33 @@ class Wiring:
 
     @cached_property
     def monitor(self) -> NetworkMonitor:
-        """Watches the endpoint in use, through the same proxy and authorities."""
+        """Watches the endpoints in use, through the same proxy and authorities."""
         if self._monitor is not None:
             return self._monitor
-        session = self.session
-        # A region that is a slip of a known one has no host: nobody should wait for that network to come up.
-        if not self.config.network_monitor or session.explain_unreachable():
-            return NetworkMonitor(None)
+        return NetworkMonitor(self._reachable if self.config.network_monitor else None, clock=self.waiter.clock)
+
+    def _reachable(self) -> bool:
+        """Whether every endpoint in use answers."""
         from hypersdk.wire.probe import probe
 
-        return NetworkMonitor(lambda: probe(session.connection, session.object_storage_url), clock=self.waiter.clock)
+        endpoints = {place for web in self._webs.values() for place in web.endpoints}
+        # A region that is a slip of a known one has no host: nobody should wait for that network to come up.
+        if "session" in self.__dict__ and not self.session.explain_unreachable():
+            endpoints.add(self.session.object_storage_url)
+        return all(probe(self.config.oci.connection, place) for place in endpoints)
 
     @cached_property
     def retrier(self) -> Retrier:
         """Runs every control call."""
-        return Retrier(self.config.retry, self.waiter, self.monitor, refresh=self.session.refresh)
+        return Retrier(self.config.retry, self.waiter, self.monitor, refresh=self._refresh)
+
+    def _refresh(self) -> bool:
+        """Get other credentials, and follow redirects anew, of all that take part."""
+        refreshes = [web.refresh for web in self._webs.values()]
+        if "session" in self.__dict__:
+            refreshes.append(self.session.refresh)
+        refreshed = [refresh() for refresh in refreshes]
+        return any(refreshed)
 
     @cached_property
     def wire(self) -> Wire:
@@ -118,7 +134,6 @@ class Wiring:
         wire = Wire(
             self.config.oci.connection,
             connections=self.config.transfer.parallel,
-            explain=_explain_oci,
             tick=self.waiter.tick,
             bucket=self._bucket(),
         )
@@ -197,19 +212,40 @@ class Wiring:
             "advanced": progress or unwatched,
         }
 
-    def store(self, ref: ObjectRef) -> Store:
-        """The store of an address.
+    def store(self, address: url.Address) -> Store:
+        """The store of an address, from `url.parse`; one that authorizes itself needs no credentials.
 
         Raises:
-            UsageError: no store speaks this scheme.
+            UsageError: the address is at another endpoint of Oracle Cloud than ours.
         """
-        if ref.scheme == "oci":
-            return self.oci_store
-        if ref.scheme == "file":
+        if address.ref.scheme == "file":
             from hypersdk.storage.backends.file import FileStore
 
             return FileStore(self.waiter.report)
-        raise errors.UsageError(f"no store for {ref.scheme}:// addresses", resource=str(ref), hint=url.OCI_FORMS)
+        if address.ref.scheme == "oci" and not address.token:
+            self._demand_ours(address)
+            return self.oci_store
+        return self._web(address)
+
+    def _demand_ours(self, address: url.Address) -> None:
+        session = self.session
+        same_region = address.region == session.region and not session.connection.endpoint
+        if address.origin not in {"", session.object_storage_url} and not same_region:
+            raise errors.UsageError(
+                f"{address} is at another endpoint than ours, {session.object_storage_url}",
+                resource=str(address),
+                hint="choose it with --region or --endpoint",
+            )
+
+    def _web(self, address: url.Address) -> WebStore:
+        from hypersdk.storage.backends.web import LinkStore, WebStore
+
+        # One link reaches many objects, another address is its one object.
+        key = replace(address, ref=replace(address.ref, name="")) if address.token else address
+        if key not in self._webs:
+            store = LinkStore if address.token else WebStore
+            self._webs[key] = store(address, self.wire, self.retrier.call)
+        return self._webs[key]
 
 
 def connect(kind: str, config: Config, monitor: NetworkMonitor | None = None) -> Provider:
@@ -234,14 +270,15 @@ def open_store(address: str, config: Config, monitor: NetworkMonitor | None = No
     """Open the store that an address belongs to.
 
     Args:
-        address: "oci://namespace/bucket/prefix", "file:///path" or a path.
+        address: "oci://namespace/bucket/prefix", a pre-authenticated request, "https://host/path", "file:///path" or a
+            path.
         config: from `load_config`.
         monitor: knows whether the network is down; None = our own.
 
     Raises:
-        UsageError: not an address, or of a kind that no store speaks.
+        UsageError: not an address.
     """
-    return Wiring(config, Waiter(), monitor).store(url.parse(address).ref)
+    return Wiring(config, Waiter(), monitor).store(url.parse(address))
 
 
 def upload(
@@ -257,7 +294,7 @@ def upload(
 
     Args:
         path: the file; one that changes meanwhile is never committed.
-        address: "oci://namespace/bucket/name".
+        address: "oci://namespace/bucket/name", or a pre-authenticated request that may write.
         config: None = loaded as the command does.
         progress: `progress(done, total)` in bytes.
         stop: ends the upload; its parts are taken back.
@@ -269,8 +306,8 @@ def upload(
     from hypersdk.transfer.upload import upload
 
     with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
-        ref = _object_of(address)
-        return upload(path, wiring.oci_store, ref, **wiring.moving(progress))
+        to = _object_of(address)
+        return upload(path, wiring.store(to), to.ref, **wiring.moving(progress))
 
 
 def download(
@@ -286,7 +323,7 @@ def download(
     """Download an object; nothing appears at `path` before it is whole and proven. The same call resumes.
 
     Args:
-        address: "oci://namespace/bucket/name".
+        address: "oci://namespace/bucket/name", a pre-authenticated request, or "https://host/path?query".
         path: the final path; its directory must exist.
         config: None = loaded as the command does.
         overwrite: replace what is there.
@@ -300,15 +337,15 @@ def download(
     from hypersdk.transfer.files import fetch_file
 
     with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
-        ref = _object_of(address)
-        return fetch_file(wiring.oci_store, ref, path, overwrite=overwrite, **wiring.moving(progress))
+        source = _object_of(address)
+        return fetch_file(wiring.store(source), source.ref, path, overwrite=overwrite, **wiring.moving(progress))
 
 
-def _object_of(address: str) -> ObjectRef:
-    ref = url.parse(address).ref
-    if ref.scheme != "oci" or not ref.name:
-        raise errors.UsageError(f"not the address of an object: {ref}", resource=str(ref), hint=url.OCI_FORMS)
-    return ref
+def _object_of(text: str) -> url.Address:
+    address = url.parse(text)
+    if address.ref.scheme not in {"http", "https"} and not address.ref.name:
+        raise errors.UsageError(f"not the address of an object: {address}", resource=str(address), hint=url.OCI_FORMS)
+    return address
 
 
 def plan_export(
@@ -368,9 +405,3 @@ def export_instance(
     with Wiring(config or load_config(), waiter, monitor) as wiring:
         rooms = wiring.export_rooms
         return export(rooms, wiring.find_instance(instance_id), options, wiring.surroundings(options))
-
-
-def _explain_oci(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
-    from hypersdk.vendors.oci.errors import translate_reply
-
-    return translate_reply(status, headers, body, resource=request.resource, what=request.method)

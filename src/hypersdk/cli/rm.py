@@ -31,7 +31,7 @@ def command(ctx: click.Context, url: str, recursive: bool, yes: bool) -> int:
     versioned bucket the older versions stay.
     """
     with open_context(ctx) as context:
-        place = open_place(context, url)
+        place = open_place(context, url, lists=recursive, deletes=True)
         meant = _meant(place, recursive=recursive)
         if not yes:
             _ask(context, place, meant)

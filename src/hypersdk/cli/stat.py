@@ -21,7 +21,7 @@ def command(ctx: click.Context, url: str) -> None:
     """Show the facts about the object at URL, or about the bucket if URL names only that."""
     with open_context(ctx) as context:
         place = open_place(context, url)
-        if place.ref.scheme == "oci" and not place.ref.name:
+        if place.ours and not place.ref.name:
             _show_bucket(context, place)
         else:
             _show_object(context, place)

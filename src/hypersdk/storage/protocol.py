@@ -27,6 +27,8 @@ class Capabilities:
         min_part_size: bytes, the last part excepted.
         rename: whether an object can get another name without moving bytes.
         metadata: whether user metadata is kept beside an object.
+        lists: whether objects can be listed at all.
+        deletes: whether objects can be deleted at all.
         multipart: whether an object can be written in parts.
     """
 
@@ -36,6 +38,8 @@ class Capabilities:
     min_part_size: int = 0
     rename: bool = False
     metadata: bool = True
+    lists: bool = True
+    deletes: bool = True
     multipart: bool = True
 
 

@@ -31,7 +31,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # docs.oracle.com, "Managing Buckets": letters, digits, hyphens, underscores, periods; at most 256.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,256}\Z")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,256}\Z")
-_OCI_HOST = re.compile(r"(?:([A-Za-z0-9_-]+)\.)?objectstorage\.[a-z0-9-]+\.[a-z0-9.-]+\Z", re.IGNORECASE)
+_OCI_HOST = re.compile(r"(?:([A-Za-z0-9_-]+)\.)?objectstorage\.([a-z0-9-]+)\.[a-z0-9.-]+\Z", re.IGNORECASE)
 _OCI_PATH = re.compile(r"(?:/p/([^/]+))?/n/([^/]+)/b/([^/]+)/o(?:/(.*))?\Z", re.DOTALL)
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 _FORBIDDEN_IN_NAMES = {"\0": "NUL", "\r": "CR", "\n": "LF"}
@@ -55,6 +55,12 @@ class Address:
 
     def __str__(self) -> str:
         return self._text("***", "***")
+
+    @property
+    def region(self) -> str | None:
+        """The region that a host of OCI names; None = the host is none of them."""
+        host = _OCI_HOST.match(urlsplit(self.origin).hostname or "")
+        return host[2].lower() if host else None
 
     def url(self) -> Secret:
         """The URL that `parse` reads back to this value; a secret, because it may authorize itself."""

@@ -57,10 +57,13 @@ def check_head(request: Request, status: int, headers: Mapping[str, str]) -> int
     expect = request.expect
     if status in _REDIRECTS and status not in expect.statuses:
         raise _refused(request, f"answered with a redirect ({status}), which is never followed")
+    if status in _REDIRECTS:
+        return None  # its body is no part of anything
     statuses = {206} if expect.range else expect.statuses
     if status not in statuses:
         ignored = expect.range is not None and status == HTTPStatus.OK
-        raise _refused(request, "ignored the range and sent the whole object" if ignored else f"answered {status}")
+        why = "ignored the range and sent the whole object" if ignored else f"answered {status}"
+        raise _refused(request, why, status)
     if expect.range:
         _check_content_range(request, headers)
     if expect.needs and not headers.get(expect.needs):
@@ -144,9 +147,10 @@ def _opaque(etag: str) -> str:
     return etag.strip().removeprefix('"').removesuffix('"')
 
 
-def _refused(request: Request, why: str) -> errors.ReplyRefused:
+def _refused(request: Request, why: str, status: int | None = None) -> errors.ReplyRefused:
     return errors.ReplyRefused(
         f"{request.method} {request.resource}: the server {why}",
         resource=request.resource,
         hint="something between us and the service may be answering in its place (proxy, portal, cache)",
+        status=status,
     )

@@ -12,14 +12,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
-from hypersdk.readers.http import read_date
-from hypersdk.storage import oci_headers
+from hypersdk.retry import Call, run_once
+from hypersdk.storage import oci_headers, oci_replies, web_heads
 from hypersdk.storage.protocol import (
     ALWAYS,
     NO_OPTIONS,
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 10
 """As curl and browsers do at least; RFC 9110 section 15.4 names no number."""
 
+_FIRST_BYTE = ByteRange(0, 1)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_ENDINGS = frozenset({401, 403, 404, 410})
 _NO_HEAD = (errors.PermissionDenied, errors.RequestRefused, errors.NotAuthenticated)
+_ENDED = "if the address has ended get a new one: the same command with it goes on where this one stopped"
 
 
 class WebStore:
@@ -50,42 +54,33 @@ class WebStore:
     Args:
         address: from `url.parse`, with an origin.
         wire: asks.
+        call: runs each page fetch of a list.
     """
 
-    def __init__(self, address: Address, wire: Wire) -> None:
+    def __init__(self, address: Address, wire: Wire, call: Call = run_once) -> None:
         self._address = address
         self._wire = wire
+        self._call = call
         self._places: dict[ObjectRef, Secret] = {}
 
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(metadata=False)
+        return Capabilities(metadata=False, lists=False, deletes=False, multipart=False)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """URLs of the servers in use, for the network monitor."""
+        return (self._address.origin, *(place.reveal() for place in self._places.values()))
 
     def head(self, ref: ObjectRef) -> ObjectInfo:
         """Facts about an object; NotFoundError if absent."""
         self._places.pop(ref, None)
         reply = self._look(ref)
-        total = reply.headers.get("content-range", "").rpartition("/")[2] or reply.headers.get("content-length", "")
-        if not total.isdecimal():
-            raise errors.ReplyRefused(
-                f"{ref}: the server does not say how large it is",
-                resource=str(ref),
-                hint="fetch it with another tool, then give the file",
-            )
-        if reply.status == HTTPStatus.OK and reply.headers.get("accept-ranges", "").lower() == "none":
-            raise errors.RequestRefused(
-                f"{ref}: the server sends no ranges, so nothing could resume", resource=str(ref)
-            )
-        return ObjectInfo(
-            ref,
-            int(total),
-            # A weak validator allows other bytes under the same mark (RFC 9110, 8.8.1): it pins nothing.
-            "" if reply.headers.get("etag", "").startswith("W/") else reply.headers.get("etag", ""),
-            oci_headers.checksums(reply.headers),
-            oci_headers.metadata(reply.headers),
-            modified=read_date(reply.headers.get("last-modified")),
-        )
+        if not web_heads.tells_all(reply):
+            first = self._ask_first_byte(self._places.get(ref) or self._own(ref), ref)
+            reply = web_heads.joined(reply, first)
+        return web_heads.describe(ref, reply)
 
     def exists(self, ref: ObjectRef) -> bool:
         """Whether the object is there; a refusal is raised, never taken for absence."""
@@ -102,19 +97,18 @@ class WebStore:
 
     def range_request(self, info: ObjectInfo, wanted: ByteRange | None) -> Request:
         """The request for a range (None = the whole body), pinned by the info's etag if it has one."""
-        headers = {"if-match": info.etag} if info.etag else {}
-        if wanted is not None:
-            headers["range"] = wanted.header()
-        expect = Expectation(range=wanted, size=info.size, etag=info.etag or None)
-        place = self._places.get(info.ref)
-        explain = explain_expired if place else None
-        return Request("GET", place or self._own(info.ref), str(info.ref), headers, None, expect, explain)
+        headers, expect = web_heads.pinned(info, wanted)
+        if place := self._places.get(info.ref):
+            return Request("GET", place, str(info.ref), headers, None, expect, explain_place)
+        return self._request("GET", self._own(info.ref), info.ref, headers, expect)
 
     def refresh(self) -> bool:
         """Follow the redirects anew, since a place that they led to refuses; True if any leads elsewhere now."""
         before = dict(self._places)
         for ref in before:
-            self._look(ref)
+            # One that is refused here, too, is told by the request that is repeated, if it is needed at all.
+            with suppress(errors.AuthError, errors.NotFoundError, errors.RequestRefused):
+                self._look(ref)
         return self._places != before
 
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
@@ -125,7 +119,7 @@ class WebStore:
         """The request that writes a whole object to an address that allows it."""
         del length
         expect = Expectation(statuses=frozenset({200, 201, 204}))
-        return Request("PUT", self._own(ref), str(ref), self._put_headers(options), None, expect)
+        return self._request("PUT", self._own(ref), ref, self._put_headers(options), expect)
 
     def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
         """What the reply to a `put_request` says of the object; nobody can take anything back."""
@@ -173,9 +167,15 @@ class WebStore:
         """The address as it was given, for this object."""
         return replace(self._address, ref=ref).url()
 
+    def _request(
+        self, method: str, place: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation
+    ) -> Request:
+        """A request to the server of the address itself."""
+        return Request(method, place, str(ref), headers, None, expect, explain_address)
+
     def _put_headers(self, options: PutOptions) -> dict[str, str]:
         return {
-            "content-type": options.content_type or "application/octet-stream",
+            **oci_headers.content_headers(options),
             **oci_headers.condition_headers(options.condition),
         }
 
@@ -185,7 +185,7 @@ class WebStore:
         for _ in range(MAX_REDIRECTS):
             reply = self._ask(place, ref)
             if reply.status not in _REDIRECTS:
-                if place.reveal() != self._own(ref).reveal():
+                if place != self._own(ref):
                     self._places[ref] = place
                 return reply
             place = self._next(place, reply, ref)
@@ -194,11 +194,22 @@ class WebStore:
     def _ask(self, place: Secret, ref: ObjectRef) -> Reply:
         expect = Expectation(statuses=frozenset({HTTPStatus.OK, *_REDIRECTS}))
         try:
-            return self._wire.call(Request("HEAD", place, str(ref), {}, None, expect))
+            return self._wire.call(self._request("HEAD", place, ref, {}, expect))
         except _NO_HEAD:
-            first = ByteRange(0, 1)
-            headers, expect = {"range": first.header()}, Expectation(range=first)
-            return self._wire.call(Request("GET", place, str(ref), headers, None, expect))
+            return self._ask_first_byte(place, ref)
+
+    def _ask_first_byte(self, place: Secret, ref: ObjectRef) -> Reply:
+        expect = Expectation(range=_FIRST_BYTE, statuses=_REDIRECTS)
+        try:
+            return self._wire.call(self._request("GET", place, ref, {"range": _FIRST_BYTE.header()}, expect))
+        except errors.ReplyRefused as error:
+            if error.status != HTTPStatus.OK:
+                raise
+            return web_heads.WHOLE_ONLY  # the range was ignored; the body that would come is not waited for
+        except errors.RequestRefused as error:
+            if error.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            return web_heads.EMPTY
 
     def _next(self, place: Secret, reply: Reply, ref: ObjectRef) -> Secret:
         target = urljoin(place.reveal(), reply.headers.get("location", ""))
@@ -220,7 +231,13 @@ class LinkStore(WebStore):
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(part_checksum="crc32c", metadata=False)
+        return Capabilities(part_checksum="crc32c", metadata=False, deletes=False)
+
+    def head(self, ref: ObjectRef) -> ObjectInfo:
+        """Facts about an object; NotFoundError if absent, or if the link has ended."""
+        expect = Expectation(needs="etag")
+        reply = self._wire.call(self._request("HEAD", self._own(ref), ref, {}, expect))
+        return oci_replies.described(ref, reply.headers)
 
     def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Objects whose names start with `ref.name`, if the link allows lists."""
@@ -229,7 +246,7 @@ class LinkStore(WebStore):
         )
         start = ""
         while True:
-            page = self._page(ref, query | ({"start": start} if start else {}))
+            page = self._call("list objects", partial(self._page, ref, query | ({"start": start} if start else {})))
             found = [_listed(ref, each) for each in page["objects"]]
             found += [ObjectInfo(replace(ref, name=prefix), 0, prefix=True) for prefix in page.get("prefixes") or ()]
             yield from sorted(found, key=lambda each: each.ref.name.encode())
@@ -250,7 +267,7 @@ class LinkStore(WebStore):
     def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload; its parts are checked one by one."""
         headers = {**self._put_headers(options), "opc-multipart": "true", "opc-checksum-algorithm": "CRC32C"}
-        reply = self._wire.call(Request("PUT", self._own(ref), str(ref), headers, None, Expectation()), b"")
+        reply = self._wire.call(self._request("PUT", self._own(ref), ref, headers, Expectation()), b"")
         upload_id = _json(ref, reply).get("uploadId")
         if not isinstance(upload_id, str) or not upload_id:
             raise errors.ReplyRefused(f"{ref}: the service began no upload", resource=str(ref))
@@ -259,14 +276,14 @@ class LinkStore(WebStore):
     def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request:
         """The request that uploads part `number` (from 1); its body gives the length."""
         del length
-        headers = oci_headers.checksum_headers(checksum) if checksum else {}
+        headers = oci_headers.checksum_headers(checksum) if checksum else oci_headers.COMPUTE_CRC32C
         expect = Expectation(needs="etag", echoes=oci_headers.echoes(headers))
-        return Request("PUT", self._part(upload, str(number)), str(upload.ref), headers, None, expect)
+        return self._request("PUT", self._part(upload, str(number)), upload.ref, headers, expect)
 
     def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
         """Make the object of all parts that were uploaded."""
         headers = oci_headers.condition_headers(condition)
-        reply = self._wire.call(Request("POST", self._part(upload), str(upload.ref), headers, None, Expectation()), b"")
+        reply = self._wire.call(self._request("POST", self._part(upload), upload.ref, headers, Expectation()), b"")
         size = sum(part.size for part in parts)
         return ObjectInfo(upload.ref, size, reply.headers.get("etag", ""), oci_headers.checksums(reply.headers))
 
@@ -274,7 +291,12 @@ class LinkStore(WebStore):
         """Drop an upload and its parts; absent is fine."""
         expect = Expectation(statuses=frozenset({200, 204}))
         with suppress(errors.NotFoundError):
-            self._wire.call(Request("DELETE", self._part(upload), str(upload.ref), {}, None, expect))
+            self._wire.call(self._request("DELETE", self._part(upload), upload.ref, {}, expect))
+
+    def _request(
+        self, method: str, place: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation
+    ) -> Request:
+        return Request(method, place, str(ref), headers, None, expect, oci_replies.explain_link)
 
     def _part(self, upload: Upload, number: str = "") -> Secret:
         path = f"{object_path(upload.ref, 'u')}/id/{quote(upload.upload_id, safe='')}/{number}"
@@ -284,17 +306,27 @@ class LinkStore(WebStore):
     def _page(self, ref: ObjectRef, query: Mapping[str, str]) -> dict[str, Any]:
         bare = self._own(replace(ref, name="")).reveal()
         place = Secret(f"{bare}?{urlencode(query, quote_via=quote)}")
-        page = _json(ref, self._wire.call(Request("GET", place, str(ref), {}, None, Expectation())))
+        page = _json(ref, self._wire.call(self._request("GET", place, ref, {}, Expectation())))
         if not isinstance(page.get("objects"), list):
             raise errors.ReplyRefused(f"{ref}: a page without objects", resource=str(ref))
         return page
 
 
-def explain_expired(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
+def explain_address(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
+    """A refusal by the server of the address itself: it may have ended, and no credentials of ours are to blame."""
+    error = explain_plainly(request, status, headers, body)
+    if status == HTTPStatus.UNAUTHORIZED:
+        error = errors.PermissionDenied(error.message, resource=request.resource, status=status)
+    if status in _ENDINGS and urlsplit(request.url.reveal()).query:
+        error.hint = _ENDED
+    return error
+
+
+def explain_place(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
     """A refusal at a place that a redirect led to: most likely its signature has ended, so it is asked for anew."""
     error = explain_plainly(request, status, headers, body)
-    if isinstance(error, errors.PermissionDenied | errors.NotFoundError):
-        return errors.NotAuthenticated(error.message, resource=request.resource, status=status)
+    if status in _ENDINGS:
+        return errors.NotAuthenticated(error.message, resource=request.resource, hint=_ENDED, status=status)
     return error
 
 
