@@ -86,8 +86,8 @@ def encode(record: Mapping[str, Any]) -> bytes:
 
 def parse(data: bytes) -> Contents | None:
     """Read a journal; None = it is none, or of another format."""
-    records = _records(data)
-    head = next(records, {})
+    found = records(data)
+    head = next(found, {})
     try:
         if head["format"] != FORMAT:
             return None
@@ -95,7 +95,7 @@ def parse(data: bytes) -> Contents | None:
         boot_id, sealed, ranges = str(head["boot"]), False, dict[ByteRange, int]()
     except (KeyError, TypeError, ValueError, IndexError):
         return None
-    for record in records:
+    for record in found:
         sealed = "sealed" in record
         boot_id = str(record.get("boot", boot_id))
         file = (record["file"][0], record["file"][1]) if "file" in record else file
@@ -160,7 +160,8 @@ class Journal:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _records(data: bytes) -> Iterator[dict[str, Any]]:
+def records(data: bytes) -> Iterator[dict[str, Any]]:
+    """The good lines."""
     for line in data.split(b"\n"):
         text, _, check = line.rpartition(b" ")
         if text and check == b"%08x" % crc32c(text):

@@ -1,19 +1,24 @@
 """Bytes of a source on their way into a store: a whole object in one request, or one part of a multipart upload.
 
 Rules of this file: a whole object carries its CRC32C, because it is seen the moment it arrives; a body of up to 1 MiB
-is read once and stays in memory for all its tries, a larger one is read piece by piece for each try. Nothing here waits
-or repeats: `PartLoop` does.
+is read once and stays in memory for all its tries, a larger one is read piece by piece for each try. A part of a
+multipart upload is seen by nobody before the commit: it is read once, its CRC32C is taken on the way, and the service's
+own, which its reply tells (docs.oracle.com, UploadPartResponse: opc-content-crc32c), must be the same. Nothing here
+waits or repeats: `PartLoop` does.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hypersdk import errors
 from hypersdk.model import ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
-from hypersdk.storage.protocol import PutOptions, Store
+from hypersdk.storage import oci_headers
+from hypersdk.storage.local import file_errors
+from hypersdk.storage.protocol import LocalPart, Part, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import MIB
 from hypersdk.wire.loop import Wire
@@ -117,6 +122,114 @@ class PutPart:
         self._moved = offset + len(data)
         self._counted(len(data))
         return data
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A part that the service has.
+
+    Attributes:
+        part: what `commit` needs of it; its checksum is the CRC32C of what was sent.
+        crc: the same as a number.
+        proven: whether the service has told the same CRC32C.
+    """
+
+    part: Part
+    crc: int
+    proven: bool
+
+
+def sent_part(upload: Upload, number: int, length: int, crc: int, reply: Reply) -> Sent:
+    """The part that a reply speaks of, compared with the CRC32C of what was sent.
+
+    Raises:
+        ReplyRefused: the service has other bytes than were sent; it may be tried again.
+    """
+    mine, told = as_checksum(crc), {each.algorithm: each for each in oci_headers.checksums(reply.headers)}
+    theirs = told.get("crc32c")
+    if theirs not in {None, mine}:
+        raise errors.ReplyRefused(
+            f"part {number} of {upload.ref}: sent was {mine}, stored is {theirs}", resource=str(upload.ref)
+        )
+    return Sent(Part(number, reply.headers.get("etag", ""), length, mine), crc, theirs is not None)
+
+
+class UploadPart:
+    """One part of a multipart upload.
+
+    Args:
+        store: where to.
+        upload: the upload.
+        number: of the part, from 1.
+        source: its bytes; read again for every try.
+        counted: told of bytes on the wire.
+        done: told when the service has it.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        upload: Upload,
+        number: int,
+        source: Source,
+        *,
+        counted: Counted,
+        done: Callable[[Sent], None],
+    ) -> None:
+        self._store = store
+        self._upload = upload
+        self._number = number
+        self._source = source
+        self._counted = counted
+        self._done = done
+        self._crc = 0
+        self._moved = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes of the present try so far."""
+        return self._moved
+
+    def begin(self, wire: Wire, token: int) -> bool:
+        """Send the part; into a local place it is copied at once."""
+        self._moved = 0
+        request = self._store.part_request(self._upload, self._number, self._source.length, None)
+        if isinstance(request, LocalPart):
+            self._copy(request)
+            part = Part(self._number, "", self._source.length, as_checksum(self._crc))
+            self._done(Sent(part, self._crc, proven=True))
+            return False
+        wire.submit(request, body=Source(self._source.length, self._read), token=token)
+        return True
+
+    def finish(self, reply: Reply) -> None:
+        """Compare the service's checksum with ours.
+
+        Raises:
+            ReplyRefused: it has other bytes than were sent; it may be tried again.
+        """
+        self._done(sent_part(self._upload, self._number, self._source.length, self._crc, reply))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        data = self._source.read(offset, min(size, PIECE))
+        # libcurl goes back only to the start, when a kept-alive connection turns out to be dead.
+        self._crc = crc32c(data, self._crc if offset else 0)
+        self._moved = offset + len(data)
+        self._counted(len(data))
+        return data
+
+    def _copy(self, place: LocalPart) -> None:
+        with file_errors(place.path):
+            file = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                while self._moved < self._source.length:
+                    data = memoryview(self._read(self._moved, self._source.length - self._moved))
+                    offset = place.offset + self._moved - len(data)
+                    while data:
+                        count = os.pwrite(file, data, offset)
+                        data, offset = data[count:], offset + count
+            finally:
+                os.close(file)
 
 
 def read_whole(source: Source) -> bytes:

@@ -1,36 +1,42 @@
-"""A local file becomes an object: parts with their CRC32C, committed only if the source stood still.
+"""A local file becomes an object: one request if it is small, else parts that survive whatever ends this process.
 
-Rules of this file: each part carries its CRC32C where the service checks it, and the whole is compared with what the
-service says after the commit; a source that changes meanwhile is noticed and never committed; a commit whose reply was
-lost is looked for, not repeated blindly; an upload that fails is aborted, because unfinished parts cost money unseen
-(unless the lease was lost: then it belongs to another process). Memory holds one piece per part in flight.
+Rules of this file:
+- A file that changes meanwhile is noticed and never committed: its size, times and inode are looked at before the last
+  byte of a small one goes out, and before the commit of a large one.
+- The upload is recorded before it is created (`uploadjournal.py`), so one whose reply was lost is found and taken over.
+- On resume the service's own list of parts is the truth, and the bytes that stand in the file now are: a part counts if
+  the etag is the one that we were given for it, or the service lists its MD5, and the file still has those bytes.
+- Interrupted, or ended by a fault that passes, an upload is kept and the error says so; failed for good it is aborted,
+  because unfinished parts cost money unseen. One whose lease was lost belongs to another process: it is not touched.
 """
 
 from __future__ import annotations
 
-import os
-import stat
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
 
-from hypersdk import errors
-from hypersdk.model import ByteRange, ObjectInfo, ObjectRef
+from hypersdk import errors, events
+from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, format_size
 from hypersdk.retry import Retrier
-from hypersdk.storage.local import file_errors
-from hypersdk.storage.protocol import NO_OPTIONS, LocalPart, Part, PutOptions, Store, Upload
-from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
+from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store, Upload
+from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
+from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
+from hypersdk.transfer.localsource import LocalSource
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import PartLoop
 from hypersdk.transfer.ranges import part_size_for, split
+from hypersdk.transfer.resuming import find_created, read_through, still_good
+from hypersdk.transfer.sending import PutPart, Sent, UploadPart, look
+from hypersdk.transfer.uploadjournal import Contents, Intent, Known, UploadJournal, claim, digest_of
 from hypersdk.wire.loop import Wire
-from hypersdk.wire.request import Reply, Source
 
-PIECE = MIB
+LARGEST_WHOLE = 64 * MIB
+"""Most bytes that go as one request where parts are possible: a request that is cut begins anew."""
 
-
-def _unrecorded(_upload: Upload) -> None:
-    return
+PART_SIZE = "hypersdk-part-size"
+"""User metadata: bytes of each part but the last. Without it `opc-multipart-md5` could not be computed again."""
 
 
 def upload(
@@ -42,10 +48,11 @@ def upload(
     retrier: Retrier,
     options: TransferOptions = DEFAULTS,
     put: PutOptions = NO_OPTIONS,
-    created: Callable[[Upload], None] = _unrecorded,
+    journal: str | None = None,
     advanced: Advanced = unwatched,
+    now: Callable[[], float] = time.time,
 ) -> ObjectInfo:
-    """Upload a file.
+    """Upload a file; the same call goes on with an upload that was interrupted.
 
     Args:
         path: the file; it must not change meanwhile.
@@ -55,190 +62,235 @@ def upload(
         retrier: policy, waiter, network monitor and refresh of the run.
         options: how it is cut.
         put: condition, metadata and content type of the object.
-        created: told of the multipart upload before its first part is sent, so that it can be recorded.
+        journal: directory of upload journals, made if absent; None = an interrupted upload is aborted.
         advanced: told how many bytes are done.
+        now: seconds since 1970.
 
     Returns:
-        The committed object with its CRC32C.
+        The object with its CRC32C.
 
     Raises:
         AlreadyExists: the condition asks for absence, and the name is taken.
+        PreconditionFailed: another object stands there than the condition names.
+        BusyError: another process uploads this file to this address.
         FileError: the file cannot be read, or changed meanwhile.
         VerificationError: the service has other bytes than we sent.
-        HypersdkError: a part failed for good; the upload was aborted.
+        HypersdkError: it failed; `__notes__` say what was kept.
     """
-    with file_errors(path):
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        sending = _Sending(file, path, store, ref)
-        if sending.size == 0:
-            return retrier.call(f"write {ref}", lambda: store.put(ref, b"", put))
-        begun = retrier.call(f"begin upload of {ref}", lambda: store.create_multipart_upload(ref, put))
-        try:
-            created(begun)
-            return sending.run(begun, wire, retrier, options=options, put=put, advanced=advanced)
-        except errors.LeaseLost:
-            raise
-        except BaseException:
-            with suppress(errors.HypersdkError):
-                store.abort(begun)
-            raise
-    finally:
-        os.close(file)
-
-
-class _Sending:
-    """What the parts of one upload share."""
-
-    def __init__(self, file: int, path: str, store: Store, ref: ObjectRef) -> None:
-        self.file = file
-        self.path = path
-        self.store = store
-        self.parts: dict[ByteRange, tuple[Part, int]] = {}
-        self._ref = ref
-        self._facts = os.fstat(file)
-        self.size = self._facts.st_size
-        if not stat.S_ISREG(self._facts.st_mode):
-            raise errors.FileError(f"not a file: {path}", resource=path)
-
-    def run(
-        self,
-        begun: Upload,
-        wire: Wire,
-        retrier: Retrier,
-        *,
-        options: TransferOptions,
-        put: PutOptions,
-        advanced: Advanced,
-    ) -> ObjectInfo:
-        """Send all parts and commit them."""
-        able = self.store.capabilities
+    with LocalSource(path) as source:
+        progress = Progress(source.size, 0, advanced, retrier.waiter.report)
+        able = store.capabilities
+        if not able.multipart or source.size <= min(options.part_size, LARGEST_WHOLE):
+            return _put_whole(source, store, ref, put, wire=wire, retrier=retrier, progress=progress)
         part_size = part_size_for(
-            self.size,
+            source.size,
             options.part_size,
             smallest=able.min_part_size,
             largest=able.max_part_size,
             max_parts=able.max_parts,
         )
-        progress = Progress(self.size, 0, advanced, retrier.waiter.report)
-        loop = PartLoop(wire, retrier, f"upload {self._ref}", options.parallel)
-        parts = enumerate(split(ByteRange(0, self.size), part_size), 1)
-        loop.run(
-            (_UploadPart(self, begun, number, wanted, progress) for number, wanted in parts),
-            lambda: progress.turn(self._done() + loop.moving),
-        )
-        progress.turn(self.size)
-        self._expect_unchanged()
-        return self._commit(begun, retrier, put)
+        with claim(journal, path, ref, retrier.waiter.report) as notes:
+            intent = Intent(str(ref), source.facts, part_size, digest_of(put), now())
+            sending = _Sending(source, store, ref, put=put, notes=notes, retrier=retrier)
+            return sending.run(intent, wire, options.parallel, advanced)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Bytes of the source; fewer only at its end."""
-        with file_errors(self.path):
-            return os.pread(self.file, size, offset)
 
-    def crc_of(self, wanted: ByteRange) -> int:
-        """CRC32C of a range of the source."""
-        crc = 0
-        for piece in split(wanted, PIECE):
-            crc = crc32c(self.read(piece.start, piece.length), crc)
-        return crc
-
-    def _done(self) -> int:
-        return sum(each.length for each in self.parts)
-
-    def _expect_unchanged(self) -> None:
-        now, then = os.fstat(self.file), self._facts
-        if (now.st_size, now.st_mtime_ns) != (then.st_size, then.st_mtime_ns):
-            raise errors.FileError(
-                f"{self.path} changed while it was uploaded; nothing was committed",
-                resource=self.path,
-                hint="upload it again once nobody writes to it",
-            )
-
-    def _commit(self, begun: Upload, retrier: Retrier, put: PutOptions) -> ObjectInfo:
-        parts = [part for part, _ in self.parts.values()]
-        mine = as_checksum(crc32c_of_parts(((where, crc) for where, (_, crc) in self.parts.items()), self.size))
-        try:
-            info = retrier.call(f"commit upload of {self._ref}", lambda: self.store.commit(begun, parts, put.condition))
-        except (errors.NotFoundError, errors.PreconditionFailed, errors.AlreadyExists):
-            # An earlier try may have been carried out although its reply was lost.
-            found = self._committed(retrier)
-            if found is None or found.size != self.size or mine not in found.checksums:
-                raise
-            info = found
-        if info.size != self.size:
-            raise errors.VerificationError(f"{self._ref} has {info.size} bytes, sent were {self.size}")
-        try:
-            agree((mine,), info.checksums)
-        except errors.VerificationError:
-            with suppress(errors.HypersdkError):
-                self.store.delete(self._ref, if_match=info.etag or None)
+def _put_whole(
+    source: LocalSource,
+    store: Store,
+    ref: ObjectRef,
+    put: PutOptions,
+    *,
+    wire: Wire,
+    retrier: Retrier,
+    progress: Progress,
+) -> ObjectInfo:
+    made: list[ObjectInfo] = []
+    part = PutPart(store, ref, source.guarded(), put, counted=lambda size: progress.count(wire=size), done=made.append)
+    loop = PartLoop(wire, retrier, f"upload {ref}", 1)
+    try:
+        loop.run(iter([part]), lambda: progress.turn(loop.moving))
+    except (errors.AlreadyExists, errors.PreconditionFailed) as error:
+        if not part.landed(error, retrier):
             raise
+    except errors.ReplyRefused:
+        source.expect_unchanged()  # other bytes than the checksum was taken of
+        raise
+    progress.turn(source.size)
+    return made[0]
+
+
+class _Sending:
+    """One multipart upload of one file, from its record to its commit."""
+
+    def __init__(
+        self,
+        source: LocalSource,
+        store: Store,
+        ref: ObjectRef,
+        *,
+        put: PutOptions,
+        notes: UploadJournal,
+        retrier: Retrier,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._ref = ref
+        self._put = put
+        self._notes = notes
+        self._retrier = retrier
+        self._upload: Upload | None = None
+        self._cut: dict[int, ByteRange] = {}
+        self._sent: dict[int, Sent] = {}
+
+    def run(self, intent: Intent, wire: Wire, parallel: int, advanced: Advanced) -> ObjectInfo:
+        """Go on with what is there, or begin; send what is missing; commit."""
+        try:
+            before = self._notes.load()
+            info = self._take_over(before, intent) if before else None
+            info = info or self._send_all(intent, wire, parallel, advanced)
+        except errors.LeaseLost:
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+        self._notes.forget()
         return info
 
-    def _committed(self, retrier: Retrier) -> ObjectInfo | None:
-        """The object of our name, if there is one."""
-        try:
-            return retrier.call(f"look at {self._ref}", lambda: self.store.head(self._ref))
-        except errors.NotFoundError:
+    def _take_over(self, before: Contents, intent: Intent) -> ObjectInfo | None:
+        """Go on with an earlier call's upload, if there is one; an object only if it turns out to be done already."""
+        upload = Upload(self._ref, before.upload_id) if before.upload_id else self._found(before.intent)
+        if upload is None:
             return None
+        if (before.intent.source.size, before.intent.options) != (intent.source.size, intent.options):
+            self._say(f"{intent.source.path} is another file than when its upload began: it is begun anew")
+            self._abort(upload)
+            return None
+        try:
+            listed = self._retrier.call(f"list parts of {self._ref}", lambda: list(self._store.list_parts(upload)))
+        except errors.NotFoundError:
+            return self._committed_before()
+        if before.intent.source != intent.source:
+            self._say(f"{intent.source.path} was written to since its upload began: parts that differ are sent again")
+        self._cut = self._parts_of(before.intent.part_size)
+        self._sent = still_good(self._source, listed, before.parts, self._cut, self._retrier.waiter.tick)
+        self._upload = upload
+        if not before.upload_id:
+            self._notes.created(upload.upload_id)
+        return None
 
+    def _found(self, intent: Intent) -> Upload | None:
+        return self._retrier.call(
+            f"look for upload of {self._ref}", lambda: find_created(self._store, self._ref, intent.began)
+        )
 
-class _UploadPart:
-    """One part on its way out of the file."""
+    def _committed_before(self) -> ObjectInfo | None:
+        """The object, if the upload is gone because an earlier call has committed it and heard nothing of that."""
+        info = look(self._store, self._ref, self._retrier)
+        if info is None or info.size != self._source.size:
+            return None
+        if self._store.capabilities.metadata and PART_SIZE not in info.metadata:
+            return None
+        crc, _ = read_through(self._source, ByteRange(0, self._source.size), self._retrier.waiter.tick)
+        self._source.expect_unchanged()
+        return info if as_checksum(crc) in info.checksums else None
 
-    def __init__(self, sending: _Sending, begun: Upload, number: int, wanted: ByteRange, progress: Progress) -> None:
-        self._sending = sending
-        self._begun = begun
-        self._number = number
-        self._wanted = wanted
-        self._progress = progress
-        self._crc = 0
-        self._moved = 0
+    def _send_all(self, intent: Intent, wire: Wire, parallel: int, advanced: Advanced) -> ObjectInfo:
+        try:
+            return self._send(self._upload or self._begin(intent), wire, parallel, advanced)
+        except errors.NotFoundError as error:
+            if error.service_code != "UploadNotFound":
+                raise
+            self._say(f"the upload of {intent.source.path} was aborted by somebody else: it is begun anew")
+        return self._send(self._begin(intent), wire, parallel, advanced)
+
+    def _begin(self, intent: Intent) -> Upload:
+        """Create the upload; one whose reply was lost is found."""
+        self._cut, self._sent, self._upload = self._parts_of(intent.part_size), {}, None
+        self._notes.intend(intent)
+        put, lost = self._put, False
+        if self._store.capabilities.metadata:
+            put = replace(put, metadata={**put.metadata, PART_SIZE: str(intent.part_size)})
+
+        def create() -> Upload:
+            nonlocal lost
+            found = find_created(self._store, self._ref, intent.began) if lost else None
+            lost = True
+            return found or self._store.create_multipart_upload(self._ref, put)
+
+        self._upload = self._retrier.call(f"begin upload of {self._ref}", create)
+        self._notes.created(self._upload.upload_id)
+        return self._upload
+
+    def _send(self, upload: Upload, wire: Wire, parallel: int, advanced: Advanced) -> ObjectInfo:
+        progress = Progress(self._source.size, self._done, advanced, self._retrier.waiter.report)
+        loop = PartLoop(wire, self._retrier, f"upload {self._ref}", parallel)
+        missing = [number for number in self._cut if number not in self._sent]
+        loop.run(
+            (self._part(upload, number, progress) for number in missing),
+            lambda: progress.turn(self._done + loop.moving),
+        )
+        progress.turn(self._source.size)
+        self._source.expect_unchanged()
+        whole = ((self._cut[number], sent.crc) for number, sent in self._sent.items())
+        return commit_checked(
+            self._store,
+            upload,
+            [sent.part for sent in self._sent.values()],
+            size=self._source.size,
+            crc=crc32c_of_parts(whole, self._source.size),
+            retrier=self._retrier,
+            condition=self._put.condition,
+            proven=all(sent.proven for sent in self._sent.values()),
+        )
+
+    def _part(self, upload: Upload, number: int, progress: Progress) -> UploadPart:
+        source = self._source.section(self._cut[number])
+        return UploadPart(
+            self._store, upload, number, source, counted=lambda size: progress.count(wire=size), done=self._keep
+        )
+
+    def _keep(self, sent: Sent) -> None:
+        self._sent[sent.part.number] = sent
+        self._notes.record(sent.part.number, Known(sent.part.etag, sent.crc, sent.proven))
 
     @property
-    def moved(self) -> int:
-        """Bytes of the present try so far."""
-        return self._moved
+    def _done(self) -> int:
+        return sum(sent.part.size for sent in self._sent.values())
 
-    def begin(self, wire: Wire, token: int) -> bool:
-        """Send the part; into a local place it is copied at once."""
-        self._moved = 0
-        self._crc = self._sending.crc_of(self._wanted)
-        store = self._sending.store
-        checksum = as_checksum(self._crc) if store.capabilities.part_checksum == "crc32c" else None
-        request = store.part_request(self._begun, self._number, self._wanted.length, checksum)
-        if isinstance(request, LocalPart):
-            self._copy(request)
-            self._note("")
+    def _parts_of(self, part_size: int) -> dict[int, ByteRange]:
+        return dict(enumerate(split(ByteRange(0, self._source.size), part_size), 1))
+
+    def _say(self, text: str) -> None:
+        self._retrier.waiter.report(events.Note(text))
+
+    def _abort(self, upload: Upload) -> bool:
+        try:
+            self._store.abort(upload)
+        except errors.HypersdkError:
             return False
-        wire.submit(request, body=Source(self._wanted.length, self._read), token=token)
         return True
 
-    def finish(self, reply: Reply) -> None:
-        """Note what the service calls the part."""
-        self._note(reply.headers.get("etag", ""))
+    def _end(self, error: BaseException) -> None:
+        """Keep what the same call can go on with; drop what nobody would."""
+        passing = _passes(error)
+        if self._upload is None:
+            if not passing:
+                self._notes.forget()
+        elif (passing and self._notes.holds) or not self._abort(self._upload):
+            error.add_note(
+                f"{len(self._sent)} of {len(self._cut)} parts ({format_size(self._done)}) of an unfinished upload stay"
+                f" at {self._ref} and are billed until the same command finishes it, or it is aborted: upload id"
+                f" {self._upload.upload_id}"
+            )
+        else:
+            self._notes.forget()
 
-    def _note(self, etag: str) -> None:
-        part = Part(self._number, etag, self._wanted.length, as_checksum(self._crc))
-        self._sending.parts[self._wanted] = (part, self._crc)
 
-    def _read(self, offset: int, size: int) -> bytes:
-        data = self._sending.read(self._wanted.start + offset, min(size, PIECE))
-        self._moved = offset + len(data)
-        self._progress.count(wire=len(data))
-        return data
-
-    def _copy(self, place: LocalPart) -> None:
-        with file_errors(place.path):
-            file = os.open(place.path, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                for piece in split(self._wanted, PIECE):
-                    data = memoryview(self._sending.read(piece.start, piece.length))
-                    offset = place.offset + piece.start - self._wanted.start
-                    while data:
-                        count = os.pwrite(file, data, offset)
-                        self._progress.count(disk=count)
-                        data, offset = data[count:], offset + count
-            finally:
-                os.close(file)
+def _passes(error: BaseException) -> bool:
+    """Whether the same call later may well end otherwise."""
+    if not isinstance(error, errors.HypersdkError):
+        return True
+    if isinstance(error, errors.Cancelled | errors.PermissionDenied):
+        return False
+    return isinstance(error, errors.Stopped | errors.PassingError | errors.AuthError)

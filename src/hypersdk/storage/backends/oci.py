@@ -209,7 +209,7 @@ class OciStore:
         headers = {"content-type": "application/octet-stream"}
         stated = oci_headers.checksum_headers(checksum) if checksum else oci_headers.COMPUTE_CRC32C
         expect = Expectation(needs="etag", echoes=oci_headers.echoes(stated))
-        return self._request("PUT", self._url("u", upload.ref, query), upload.ref, headers | stated, expect)
+        return self._request("PUT", self._url("u", upload.ref, query), upload.ref, {**headers, **stated}, expect)
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, every page, by number."""
