@@ -1,0 +1,96 @@
+"""An emulated cloud with the buckets `here` and `there`, and all that a transfer between stores needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import oci
+
+from hypersdk.config import Config, load_config
+from hypersdk.model import ObjectRef
+from hypersdk.storage.backends.oci import OciStore
+from hypersdk.transfer.options import TransferOptions
+from hypersdk.waiting import StopFlag, Waiter
+from hypersdk.wiring import Wiring
+from hypersdk_emulator.for_tests import OciEmulator
+
+PART = 64 * 1024
+PARALLEL = 3
+HERE, THERE = "here", "there"
+
+
+@dataclass
+class TwoBuckets:
+    """One cloud, one wiring."""
+
+    emulator: OciEmulator
+    wiring: Wiring
+    sdk: Any
+
+    @property
+    def store(self) -> OciStore:
+        """The product's store."""
+        return self.wiring.oci_store
+
+    @property
+    def means(self) -> dict[str, Any]:
+        """How bytes move."""
+        options = TransferOptions(PART, PARALLEL)
+        return {"wire": self.wiring.wire, "retrier": self.wiring.retrier, "options": options}
+
+    def ref(self, name: str, bucket: str = THERE) -> ObjectRef:
+        """The address of an object."""
+        return ObjectRef("oci", self.emulator.namespace, bucket, name)
+
+    def put(self, name: str, body: bytes, bucket: str = HERE, **fields: Any) -> ObjectRef:
+        """Store an object with Oracle's own client."""
+        self.sdk.put_object(self.emulator.namespace, bucket, name, body, **fields)
+        return self.ref(name, bucket)
+
+    def body(self, name: str, bucket: str = THERE) -> bytes:
+        """Read an object with Oracle's own client, as it is stored."""
+        found = self.sdk.get_object(self.emulator.namespace, bucket, name).data.raw
+        return b"".join(found.stream(1 << 20, decode_content=False))
+
+    def names(self, bucket: str = THERE) -> list[str]:
+        """Objects of a bucket."""
+        return [each.name for each in self.sdk.list_objects(self.emulator.namespace, bucket).data.objects]
+
+    def uploads(self, bucket: str = THERE) -> list[str]:
+        """Objects with unfinished uploads in a bucket."""
+        found = self.sdk.list_multipart_uploads(self.emulator.namespace, bucket).data
+        return [each.object for each in found]
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """Requests of an operation so far."""
+        return self.emulator.log(operation=operation)
+
+
+def settings(emulator: OciEmulator, folder: Path, **environ: str) -> Config:
+    """Configuration with short waits and small parts."""
+    flags: dict[str, Any] = {"config_file": str(emulator.config_file), "endpoint": emulator.endpoint}
+    variables = {
+        "HYPEREXPORT_TRANSFER_PART_SIZE": str(PART),
+        "HYPEREXPORT_TRANSFER_PARALLEL": str(PARALLEL),
+        "HYPEREXPORT_RETRY_INITIAL_DELAY": "0.005s",
+        "HYPEREXPORT_RETRY_MAX_DELAY": "0.02s",
+    }
+    return load_config(flags, environ=variables | environ, cwd=str(folder), home=str(folder))
+
+
+@contextmanager
+def two_buckets(
+    emulator: OciEmulator, folder: Path, *, stop: StopFlag | None = None, report: Callable[..., None] | None = None
+) -> Iterator[TwoBuckets]:
+    """A cloud for one test."""
+    for name in (HERE, THERE):
+        emulator.bucket(name)
+    waiter = Waiter(stop=stop or StopFlag())
+    if report is not None:
+        waiter.report = report
+    with Wiring(settings(emulator, folder), waiter) as wiring:
+        yield TwoBuckets(emulator, wiring, emulator.client(oci.object_storage.ObjectStorageClient))
