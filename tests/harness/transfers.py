@@ -118,7 +118,11 @@ def fork(function: Callable[[], object], folder: Path) -> Running:
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        os._exit(_child(function, out, err))
+        code = CRASHED
+        try:
+            code = _child(function, out, err)
+        finally:
+            os._exit(code)
     return Running(pid, out, err)
 
 
