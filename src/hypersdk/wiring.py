@@ -290,24 +290,24 @@ def upload(
     stop: StopFlag | None = None,
     monitor: NetworkMonitor | None = None,
 ) -> ObjectInfo:
-    """Upload a file; each part is checked by the service, the whole is compared after the commit.
+    """Upload a file; each part and the whole are compared with what the service has. The same call resumes.
 
     Args:
         path: the file; one that changes meanwhile is never committed.
         address: "oci://namespace/bucket/name", or a pre-authenticated request that may write.
         config: None = loaded as the command does.
         progress: `progress(done, total)` in bytes.
-        stop: ends the upload; its parts are taken back.
+        stop: ends the upload; finished parts are kept.
         monitor: knows whether the network is down; None = our own.
 
     Raises:
-        HypersdkError: it could not be uploaded; nothing is left of it.
+        HypersdkError: it could not be uploaded; `__notes__` say which parts stay in the bucket, if any.
     """
     from hypersdk.transfer.upload import upload
 
     with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
         to = _object_of(address)
-        return upload(path, wiring.store(to), to.ref, **wiring.moving(progress))
+        return upload(path, wiring.store(to), to.ref, journal=wiring.config.uploads, **wiring.moving(progress))
 
 
 def download(

@@ -313,6 +313,15 @@ def test_state_has_its_place(house: House) -> None:
     assert "hunter2" not in str(config.shown)
 
 
+def test_upload_journals_are_beside_the_run_store(house: House) -> None:
+    """Journals of uploads have a directory beside the run store; with one elsewhere, in the state directory."""
+    assert house.load().uploads == str(house.home / ".local/state/hypersdk/uploads")
+    house.environ["HYPEREXPORT_STATE"] = "runs.db"
+    assert house.load().uploads == str(house.cwd / "runs.db.uploads")
+    house.environ |= {"XDG_STATE_HOME": "/var/s", "HYPEREXPORT_STATE": "postgresql://db/runs"}
+    assert house.load().uploads == "/var/s/hypersdk/uploads"
+
+
 def test_secrets_are_masked_everywhere(house: House) -> None:
     """No representation of a configuration holds a pass phrase, a key's text or a proxy's password."""
     house.environ |= {

@@ -39,6 +39,7 @@ class Config:
         retry: for `retry`.
         network_monitor: whether calls wait while the network is down.
         state: absolute path of the run store; a URL stays as it was written, and the store refuses it.
+        uploads: absolute path of the directory of upload journals, beside the run store; None = none.
         sources: dotted key -> where its value comes from ("oci.region" -> "~/.oci/config:4 [DEFAULT] region").
         warnings: one line each, for people.
         shown: every key with its effective value.
@@ -49,6 +50,7 @@ class Config:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     network_monitor: bool = True
     state: str = ""
+    uploads: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     shown: tuple[Shown, ...] = ()
@@ -104,6 +106,7 @@ def load_config(
         retry=retry,
         network_monitor=bool(merged.value("network.monitor")),
         state=state,
+        uploads=_uploads(state, environ, place),
         sources=sources,
         warnings=gathered.warnings,
         shown=_shown(merged, settings, gathered, sources, state),
@@ -128,10 +131,21 @@ def _state(environ: Mapping[str, str], place: Place) -> tuple[str, str]:
         url = "://" in named
         return named if url else str(place.absolute(named, place.cwd)), "environment HYPEREXPORT_STATE"
     base = environ.get("XDG_STATE_HOME")
+    source = "environment XDG_STATE_HOME" if base and Path(base).is_absolute() else "default"
+    return str(_state_root(environ, place) / "runs.sqlite"), source
+
+
+def _uploads(state: str, environ: Mapping[str, str], place: Place) -> str:
+    if environ.get("HYPEREXPORT_STATE") and "://" not in state:
+        return f"{state}.uploads"
+    return str(_state_root(environ, place) / "uploads")
+
+
+def _state_root(environ: Mapping[str, str], place: Place) -> Path:
+    base = environ.get("XDG_STATE_HOME")
     # The XDG base directory specification: a relative path there is to be ignored.
     root = Path(base) if base and Path(base).is_absolute() else place.home / ".local/state"
-    source = "environment XDG_STATE_HOME" if base and Path(base).is_absolute() else "default"
-    return str(root / "hypersdk/runs.sqlite"), source
+    return root / "hypersdk"
 
 
 def _shown(
