@@ -150,7 +150,8 @@ class OneObject:
                 content_range=f"bytes {start}-{stop - 1}/{len(self.body)}",
             )
         else:
-            send(peer, 200, self.body, etag=self.etag)
+            body, size = (b"" if asked.method == "HEAD" else self.body), str(len(self.body))
+            send(peer, 200, body, etag=self.etag, accept_ranges="bytes", content_length=size)
         return None
 
 

@@ -78,7 +78,7 @@ def download(
         progress = Progress(info.size, sum(each.length for each in partial.verified), advanced, waiter.report)
         fetch = _Fetch(store, info, place=_FilePlace(partial), known=partial.verified, progress=progress)
         fetch.run(wire, retrier, options)
-        sealed = partial.seal(lambda sync: _beside(sync, waiter))
+        sealed = partial.seal(lambda sync: beside(sync, waiter))
         try:
             agree(sealed.checksums, info.checksums)
         except errors.VerificationError as error:
@@ -363,7 +363,7 @@ def start(function: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _beside(function: Callable[[], None], waiter: Waiter) -> None:
+def beside(function: Callable[[], None], waiter: Waiter) -> None:
     """Run something slow that cannot be interrupted in a thread, while hooks and stop flag are looked at.
 
     Raises:

@@ -14,6 +14,7 @@ from hypersdk.transfer.options import DEFAULTS, TransferOptions
 from hypersdk.transfer.partial import SealedPartial, discard
 from hypersdk.transfer.proving import prove
 from hypersdk.transfer.publish import publish, taken
+from hypersdk.transfer.whole import download_whole
 from hypersdk.wire.loop import Wire
 
 
@@ -60,7 +61,10 @@ def fetch_file(
 
     def fetch() -> tuple[SealedPartial, Proof]:
         info = retrier.call(f"look at {ref}", lambda: store.head(ref))
-        sealed = download(store, info, path, wire=wire, retrier=retrier, options=options, advanced=advanced)
+        if info.ranges:
+            sealed = download(store, info, path, wire=wire, retrier=retrier, options=options, advanced=advanced)
+        else:
+            sealed = download_whole(store, info, path, wire=wire, retrier=retrier, advanced=advanced)
         try:
             return sealed, prove(sealed, info, options, lambda _: retrier.waiter.tick())
         except errors.VerificationError:

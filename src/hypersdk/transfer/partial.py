@@ -238,6 +238,12 @@ class Partial:
             self._journal.record(done, crc)
         self.verified[done] = crc
 
+    def end(self, size: int) -> None:
+        """Note the size of an object that had told none: the file ends there."""
+        with local.file_errors(self.path):
+            os.ftruncate(self._file, size)
+        self._size = size
+
     def seal(self, wait: Callable[[Callable[[], None]], None] | None = None) -> SealedPartial:
         """Sync a whole file and say so in the journal.
 
