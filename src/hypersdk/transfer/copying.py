@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage import local
@@ -20,6 +20,7 @@ from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
 from hypersdk.transfer.options import DEFAULTS, TransferOptions
+from hypersdk.transfer.relay import relay
 from hypersdk.transfer.same import expect_readable, settle
 from hypersdk.transfer.small import Tally, copy_small, ends_all, is_small
 from hypersdk.transfer.upload import upload
@@ -40,6 +41,7 @@ def copy_items(
     advanced: Advanced = unwatched,
     put: PutOptions = NO_OPTIONS,
     overwrite: bool = False,
+    journal: str | None = None,
 ) -> Iterator[Outcome]:
     """Copy many objects: small ones many at once, large ones one by one, each with all the parallelism there is.
 
@@ -53,6 +55,7 @@ def copy_items(
         advanced: told (bytes done, bytes of all items taken so far); those of items that need not move are done, too.
         put: metadata and content type of what is written to a cloud; its condition is ignored.
         overwrite: replace what stands at a target with other bytes.
+        journal: directory of upload journals; None = an interrupted upload is aborted.
 
     Yields:
         How each item ended, in the order of their ends. One that ends for a reason that would end every other (no
@@ -61,7 +64,7 @@ def copy_items(
     Raises:
         HypersdkError: `items` raised it; all that were taken have been told before.
     """
-    means = Means(source, target, wire, retrier, options, put, overwrite)
+    means = Means(source, target, wire, retrier, options, put, overwrite, journal)
     tally = Tally(advanced, retrier.waiter.report)
     pending, aside = iter(items), deque[Item]()
     end: errors.HypersdkError | None = None
@@ -114,6 +117,7 @@ def copy_item(
     advanced: Advanced = unwatched,
     put: PutOptions = NO_OPTIONS,
     overwrite: bool = False,
+    journal: str | None = None,
 ) -> Outcome:
     """Copy one object with all the parallelism there is; what an interrupted copy moved is kept where that is possible.
 
@@ -127,11 +131,12 @@ def copy_item(
         advanced: told how many bytes are done.
         put: metadata and content type of what is written to a cloud; its condition is ignored.
         overwrite: replace what stands at the target with other bytes.
+        journal: directory of upload journals; None = an interrupted upload is aborted.
 
     Returns:
         How it ended; no error of our tree is raised.
     """
-    return _copy(item, Means(source, target, wire, retrier, options, put, overwrite), advanced)
+    return _copy(item, Means(source, target, wire, retrier, options, put, overwrite, journal), advanced)
 
 
 def _copy(item: Item, means: Means, advanced: Advanced) -> Outcome:
@@ -170,14 +175,11 @@ class _Copy:
         there = self._look()
         if there is not None and (outcome := settle(self._item, there, self._means)) is not None:
             return outcome
-        try:
-            return self._move(there)
-        except errors.ObjectChanged:
-            # Once more, cleanly: from a new look at the source on.
-            source = self._item.source.ref
-            fresh = self._means.retrier.call(f"look at {source}", lambda: self._means.source.head(source))
-            self._item = replace(self._item, source=fresh)
-            return self._move(there)
+        if self._item.target.scheme == "file":
+            return self._into_file()
+        condition = PutCondition(if_match=there.etag) if there else PutCondition(if_absent=True)
+        put = replace(self._means.put, condition=condition)
+        return self._from_file(put) if self._item.source.ref.scheme == "file" else self._between_clouds(put)
 
     def _look(self) -> ObjectInfo | None:
         target = self._item.target
@@ -185,13 +187,6 @@ class _Copy:
             return self._means.retrier.call(f"look at {target}", lambda: self._means.target.head(target))
         except errors.NotFoundError:
             return None
-
-    def _move(self, there: ObjectInfo | None) -> Outcome:
-        if self._item.target.scheme == "file":
-            return self._into_file()
-        condition = PutCondition(if_match=there.etag) if there else PutCondition(if_absent=True)
-        put = replace(self._means.put, condition=condition)
-        return self._from_file(put) if self._item.source.ref.scheme == "file" else self._between_clouds(put)
 
     def _into_file(self) -> Outcome:
         means, item = self._means, self._item
@@ -223,17 +218,25 @@ class _Copy:
             retrier=means.retrier,
             options=means.options,
             put=put,
+            journal=means.journal,
             advanced=self._watched,
         )
         return self._done(info, info.checksums)
 
     def _between_clouds(self, put: PutOptions) -> Outcome:
-        from hypersdk.transfer.relay import relay
+        try:
+            return self._relayed(self._item.source, put)
+        except errors.ObjectChanged as error:
+            self._means.retrier.waiter.report(events.Note(f"{error.message}: started again from the beginning"))
+            source = self._item.source.ref
+            now = self._means.retrier.call(f"look at {source}", lambda: self._means.source.head(source))
+            return self._relayed(now, put)
 
+    def _relayed(self, source: ObjectInfo, put: PutOptions) -> Outcome:
         means, item = self._means, self._item
         info = relay(
             means.source,
-            item.source,
+            source,
             means.target,
             item.target,
             wire=means.wire,

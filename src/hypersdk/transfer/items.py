@@ -79,6 +79,7 @@ class Means:
         options: how transfers are cut.
         put: metadata and content type of what is written to a cloud; conditions and checksums are set for each item.
         overwrite: replace what stands at a target with other bytes.
+        journal: directory of upload journals; None = an interrupted upload is aborted.
     """
 
     source: Store
@@ -88,6 +89,7 @@ class Means:
     options: TransferOptions = DEFAULTS
     put: PutOptions = NO_OPTIONS
     overwrite: bool = False
+    journal: str | None = None
 
 
 def done(item: Item, target: ObjectInfo, checksums: tuple[Checksum, ...], moved: int) -> Outcome:

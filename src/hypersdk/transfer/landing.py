@@ -9,10 +9,9 @@ system has none, a name of our own kind does that nobody takes for the result. W
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,10 @@ from pathlib import Path
 from hypersdk import errors
 from hypersdk.model import Checksum, ObjectRef
 from hypersdk.storage import local
-from hypersdk.transfer.checksums import agree, as_checksum, crc32c
+from hypersdk.transfer.checksums import Digest, agree, as_checksum, new_digest, read_digests
+from hypersdk.transfer.options import DEFAULTS, TransferOptions
 from hypersdk.transfer.partial import data_runs, journal_name, partial_name
+from hypersdk.transfer.proving import COSTS, expect_as_received
 from hypersdk.transfer.publish import taken
 
 KEPT_OPEN = 64
@@ -107,12 +108,15 @@ def sync(spots: Iterable[Spot]) -> None:
                 done.add(place)
 
 
-def land(cargo: Cargo, spot: Spot, *, overwrite: bool = False) -> tuple[Checksum, ...]:
+def land(
+    cargo: Cargo, spot: Spot, options: TransferOptions = DEFAULTS, *, overwrite: bool = False
+) -> tuple[Checksum, ...]:
     """Write a file, prove it, name it. The directory is still to be synced.
 
     Args:
         cargo: its bytes.
         spot: its place.
+        options: which digests are wanted, and whether the device is read.
         overwrite: replace what is there.
 
     Returns:
@@ -129,7 +133,8 @@ def land(cargo: Cargo, spot: Spot, *, overwrite: bool = False) -> tuple[Checksum
         try:
             _write(file, cargo)
             os.fsync(file)
-            digests = _prove(file, cargo, spot)
+            path = f"/proc/self/fd/{file}" if temporary is None else str(Path(spot.path).with_name(temporary))
+            digests = _prove(file, path, cargo, options)
             _name(file, temporary, spot, overwrite=overwrite)
         finally:
             os.close(file)
@@ -174,25 +179,30 @@ def _write(file: int, cargo: Cargo) -> None:
         offset += len(piece)
 
 
-def _prove(file: int, cargo: Cargo, spot: Spot) -> tuple[Checksum, ...]:
-    """Read it back; the service's word counts by the first algorithm that it gives, ours is always compared."""
-    known = {each.algorithm: each for each in cargo.vouched}
-    extra = None if "crc32c" in known else next(iter(known), None)
-    digest = hashlib.new(extra, usedforsecurity=False) if extra else None
-    crc = offset = 0
-    while block := os.pread(file, _BLOCK, offset):
-        crc = crc32c(block, crc)
-        if digest is not None:
-            digest.update(block)
-        offset += len(block)
-    found = (as_checksum(crc),) + ((Checksum(extra, digest.hexdigest()),) if extra and digest else ())
-    if offset != cargo.size or crc != cargo.crc:
-        raise errors.VerificationError(f"{spot.path}: the disk gives back other bytes than were written")
-    try:
-        agree(found, cargo.vouched)
-    except errors.VerificationError as error:
-        raise errors.VerificationError(f"{spot.path}: {error.message}", resource=spot.path) from error
+def _prove(file: int, path: str, cargo: Cargo, options: TransferOptions) -> tuple[Checksum, ...]:
+    """Read it back; of what the service says, the cheapest is compared, ours always."""
+    names = {"crc32c": None} | dict.fromkeys(options.digests)
+    theirs = sorted((each.algorithm for each in cargo.vouched if each.algorithm in COSTS), key=lambda name: COSTS[name])
+    if theirs and not set(theirs).intersection(names):
+        names[theirs[0]] = None
+    running = {name: new_digest(name) for name in names}
+    if options.reread:
+        found, _ = read_digests(path, running, from_device=True)
+    else:
+        found = _digests(file, running)
+    expect_as_received(path, found, [as_checksum(cargo.crc)])
+    agree(found, cargo.vouched)
     return found
+
+
+def _digests(file: int, running: Mapping[str, Digest]) -> tuple[Checksum, ...]:
+    offset = 0
+    while block := os.pread(file, _BLOCK, offset):
+        with memoryview(block) as view:
+            for digest in running.values():
+                digest.update(view)
+        offset += len(block)
+    return tuple(Checksum(name, digest.hexdigest()) for name, digest in running.items())
 
 
 def _name(file: int, temporary: str | None, spot: Spot, *, overwrite: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hypersdk import errors
@@ -67,6 +67,7 @@ class Load:
 
     Attributes:
         vouched: what the service says of the bytes.
+        beside: user metadata and content headers of the source, where its store has such.
         again: how often it was begun anew.
         spot: where it lands, if that is on a disk.
         digests: those of what landed there.
@@ -79,6 +80,7 @@ class Load:
         self.there = there
         self.buffers = buffers
         self.vouched: tuple[Checksum, ...] = ()
+        self.beside: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {})
         self.again = 0
         self.spot: Spot | None = None
         self.digests: tuple[Checksum, ...] = ()

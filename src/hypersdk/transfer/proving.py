@@ -75,13 +75,13 @@ def _plan(sealed: SealedPartial, info: ObjectInfo, options: TransferOptions) -> 
         known = sorted((each.algorithm for each in theirs if each.algorithm in COSTS), key=lambda name: COSTS[name])
         if known:
             names[known[0]] = None
-        elif part_size := _part_size(info):
+        elif part_size := noted_part_size(info):
             digests[MULTIPART] = MultipartMd5(part_size)
             theirs = (Checksum(MULTIPART, info.multipart_md5),)
     return _Reading({name: new_digest(name) for name in names} | digests, theirs, options.reread)
 
 
-def _part_size(info: ObjectInfo) -> int | None:
+def noted_part_size(info: ObjectInfo) -> int | None:
     """The size of the object's parts, if it is recorded and can be true: a copy may have kept another one's note."""
     text = info.metadata.get(PART_SIZE, "")
     count = info.multipart_md5.rpartition("-")[2]

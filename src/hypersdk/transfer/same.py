@@ -16,12 +16,10 @@ from hypersdk.model import Checksum, ObjectInfo, format_size
 from hypersdk.retry import Retrier
 from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import Store
-from hypersdk.transfer.checksums import file_digests
+from hypersdk.transfer.checksums import MultipartMd5, new_digest, read_digests
 from hypersdk.transfer.items import Item, Means, Outcome, skipped
 from hypersdk.transfer.options import MIB
-
-CHEAPEST_FIRST = ("crc32c", "sha256", "sha384", "md5")
-"""Seconds per GB on one core: 0.1, 0.7, 1, 1.6 (docs/decisions/0006-engine.md)."""
+from hypersdk.transfer.proving import COSTS, MULTIPART, noted_part_size
 
 SHOWN_FROM = 64 * MIB
 """Reading a file of this size takes long enough to be shown."""
@@ -61,12 +59,12 @@ def compare(source: ObjectInfo, target: ObjectInfo) -> Verdict:
     if source.size == 0:
         return Verdict(same=True, because="both are empty")
     theirs = {each.algorithm: each for each in target.checksums}
-    common = [each for each in _by_cost(source.checksums) if each.algorithm in theirs]
+    common = [each for each in source.checksums if each.algorithm in theirs]
     for each in common:
         if each.value.lower() != theirs[each.algorithm].value.lower():
             return Verdict(same=False, because=f"equal size, other bytes ({each.algorithm} differs)")
     if common:
-        return Verdict(same=True, because=f"same size and {common[0].algorithm}", proof=common[0])
+        return Verdict(same=True, because=f"the same size and {common[0].algorithm}", proof=common[0])
     return Verdict(same=None, because="equal size, and no checksum that both sides know")
 
 
@@ -88,12 +86,14 @@ def compare_closely(
     verdict = compare(source, target)
     if verdict.same is not None:
         return verdict
-    if _is_local(source) and _is_local(target):
+    local = (_is_local(source), _is_local(target))
+    if all(local):
         return _compare_files(source, target, retrier)
-    # A listing knows less than a HEAD, of an object of many parts not even one checksum.
-    source, target = _known_better(source, source_store, retrier), _known_better(target, target_store, retrier)
-    source, target = _with_digest(source, target, retrier), _with_digest(target, source, retrier)
-    return compare(source, target)
+    if not any(local):
+        return compare(_looked_at(source, source_store, retrier), _looked_at(target, target_store, retrier))
+    if local[0]:
+        return _compare_with_file(_told(target, target_store, retrier), source, retrier)
+    return _compare_with_file(_told(source, source_store, retrier), target, retrier)
 
 
 NOT_RESTORED = frozenset({"Archived", "Restoring"})
@@ -143,32 +143,38 @@ def settle(item: Item, there: ObjectInfo, means: Means) -> Outcome | None:
 
 
 def _by_cost(checksums: tuple[Checksum, ...]) -> list[Checksum]:
-    known = [each for each in checksums if each.algorithm in CHEAPEST_FIRST]
-    return sorted(known, key=lambda each: CHEAPEST_FIRST.index(each.algorithm))
+    known = [each for each in checksums if each.algorithm in COSTS]
+    return sorted(known, key=lambda each: COSTS[each.algorithm])
 
 
 def _is_local(info: ObjectInfo) -> bool:
     return info.ref.scheme == "file"
 
 
-def _known_better(info: ObjectInfo, store: Store, retrier: Retrier) -> ObjectInfo:
-    if _is_local(info) or any(each.algorithm == CHEAPEST_FIRST[0] for each in info.checksums):
-        return info
+def _told(info: ObjectInfo, store: Store, retrier: Retrier) -> ObjectInfo:
+    """An object with a checksum, if its store knows one: a listing tells none of objects that were put in parts."""
+    return info if _by_cost(info.checksums) else _looked_at(info, store, retrier)
+
+
+def _looked_at(info: ObjectInfo, store: Store, retrier: Retrier) -> ObjectInfo:
     found = retrier.call(f"look at {info.ref}", lambda: store.head(info.ref))
     if info.etag and found.etag != info.etag:
         raise errors.ObjectChanged(f"{info.ref} was replaced meanwhile", resource=str(info.ref))
     return found
 
 
-def _with_digest(info: ObjectInfo, other: ObjectInfo, retrier: Retrier) -> ObjectInfo:
-    """A local file with the cheapest checksum that the other side knows."""
-    wanted = _by_cost(other.checksums)
-    if not _is_local(info) or not wanted:
-        return info
-    path = str(info.ref)
-    with _Shown(info, retrier):
-        found = file_digests(path, (wanted[0].algorithm,), tick=_ticking(retrier))
-    return replace(info, checksums=found)
+def _compare_with_file(info: ObjectInfo, file: ObjectInfo, retrier: Retrier) -> Verdict:
+    """Read a file for the cheapest checksum that the service knows of the object."""
+    known, part_size = _by_cost(info.checksums), noted_part_size(info)
+    if known:
+        theirs, digest = known[0], new_digest(known[0].algorithm)
+    elif part_size:
+        theirs, digest = Checksum(MULTIPART, info.multipart_md5), MultipartMd5(part_size)
+    else:
+        return Verdict(same=None, because="equal size, and the service knows no checksum")
+    with _Shown(file, retrier):
+        found, _ = read_digests(str(file.ref), {theirs.algorithm: digest}, tick=_ticking(retrier))
+    return compare(replace(file, checksums=found), replace(info, checksums=(theirs,)))
 
 
 def _compare_files(source: ObjectInfo, target: ObjectInfo, retrier: Retrier) -> Verdict:

@@ -22,7 +22,7 @@ from typing import Self
 
 from hypersdk import errors, events
 from hypersdk.model import ObjectInfo
-from hypersdk.storage.oci_headers import checksums
+from hypersdk.storage import oci_headers
 from hypersdk.storage.protocol import LocalRange, PutCondition
 from hypersdk.transfer.checksums import as_checksum
 from hypersdk.transfer.crew import Crew
@@ -32,6 +32,7 @@ from hypersdk.transfer.landing import Cargo, Directories, land, sync
 from hypersdk.transfer.loads import Buffers, Load
 from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.parts import TURN, Part, PartLoop
+from hypersdk.transfer.relay import carried
 from hypersdk.transfer.same import expect_readable, settle
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Reply, Source
@@ -54,7 +55,7 @@ PATIENCE = 0.02
 
 def is_small(item: Item, options: TransferOptions) -> bool:
     """Whether an item is moved by one request, without a journal."""
-    return item.source.size <= min(SMALL, options.part_size)
+    return 0 <= item.source.size <= min(SMALL, options.part_size)
 
 
 class Tally:
@@ -230,7 +231,7 @@ class _Small:
 
     def _begin(self, load: Load) -> None:
         source = load.item.source
-        if source.ref.scheme != "file" and source.size:
+        if source.ref.scheme != "file" and (source.size or load.item.target.scheme != "file"):
             self.again.append(_Get(self, load))
             return
         try:
@@ -256,7 +257,7 @@ class _Small:
             self.again.append(_Put(self, load))
             return
         load.spot = self._directories.spot(load.item.target)
-        self._crew.do(load, partial(_land, load, overwrite=self.means.overwrite))
+        self._crew.do(load, partial(_land, load, self.means))
 
     def bad(self, load: Load, error: errors.VerificationError) -> None:
         """The bytes are not the source's: once more."""
@@ -372,7 +373,8 @@ class _Get:
     def finish(self, reply: Reply) -> None:
         """Go on with its bytes, if they are the service's."""
         load = self.load
-        load.vouched = (*checksums(reply.headers), *load.item.source.checksums)
+        load.vouched = (*oci_headers.checksums(reply.headers), *load.item.source.checksums)
+        load.beside = (oci_headers.metadata(reply.headers), oci_headers.kept(reply.headers))
         try:
             load.check()
         except errors.VerificationError as error:
@@ -401,7 +403,9 @@ class _Put:
         self.load = load
         self._tries = self._sent = 0
         condition = PutCondition(if_match=load.there.etag) if load.there else PutCondition(if_absent=True)
-        self._options = replace(small.means.put, condition=condition, checksum=as_checksum(load.crc))
+        metadata, headers = load.beside
+        put = carried(replace(load.item.source, metadata=metadata, headers=headers), small.means.put)
+        self._options = replace(put, condition=condition, checksum=as_checksum(load.crc))
 
     @property
     def moved(self) -> int:
@@ -460,11 +464,12 @@ class _Put:
         self._small.end(load, done(load.item, info, (as_checksum(load.crc),), load.filled))
 
 
-def _land(load: Load, *, overwrite: bool) -> None:
+def _land(load: Load, means: Means) -> None:
     assert load.spot is not None
     pieces = load.pieces()
     try:
-        load.digests = land(Cargo(pieces, load.filled, load.crc, load.vouched), load.spot, overwrite=overwrite)
+        cargo = Cargo(pieces, load.filled, load.crc, load.vouched)
+        load.digests = land(cargo, load.spot, means.options, overwrite=means.overwrite)
     finally:
         for piece in pieces:
             piece.release()
