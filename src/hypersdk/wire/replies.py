@@ -128,6 +128,8 @@ def _check_content_range(request: Request, headers: Mapping[str, str]) -> None:
 
 
 def _check_length(request: Request, headers: Mapping[str, str], length: int | None) -> int | None:
+    if request.method == "HEAD":
+        return None  # it speaks of a body that does not come, stored encoded or not
     text = headers.get("content-length", "").strip()
     declared = int(text) if text.isdecimal() else None
     encoding = headers.get("content-encoding", "").strip().lower()
@@ -135,8 +137,6 @@ def _check_length(request: Request, headers: Mapping[str, str], length: int | No
     # how we want them. An encoding made on the way gives itself away by another length, or by none.
     if encoding not in {"", "identity"} and (length is None or declared != length):
         raise _refused(request, f"sent a body encoded with {encoding} that was not asked for")
-    if request.method == "HEAD":
-        return None
     if length is not None and declared is not None and declared != length:
         raise _refused(request, f"announces {declared} bytes where {length} were due")
     return declared if length is None else length
