@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -219,6 +220,35 @@ def test_abandoned_request_takes_its_feeder_along(wire):
         wire.resume("get")
         assert wire.completed(5) == []
         assert wire.call(whole(source)).body == BODY
+
+
+def test_watched_descriptor_ends_the_wait_once(wire):
+    """A wait for requests ends when a pipe can be read, and the pipe is then watched no more."""
+    reader, writer = os.pipe()
+    try:
+        with RawServer(lambda _, peer: peer.recv(1) and None) as server:
+            wire.submit(whole(server), token="t")
+            assert wire.completed(0.1) == []
+            wire.watch(reader)
+            wire.watch(reader)
+            threading.Timer(0.1, os.write, (writer, b"x")).start()
+            began = time.monotonic()
+            assert wire.completed(20) == []
+            assert time.monotonic() - began < 10
+            began = time.monotonic()
+            assert wire.completed(0.2) == []
+            assert time.monotonic() - began > 0.1
+            wire.watch(reader)
+            wire.unwatch(reader)
+            wire.unwatch(reader)
+            assert wire.completed(0.2) == []
+            wire.hurry()
+            began = time.monotonic()
+            assert wire.completed(20) == []
+            assert time.monotonic() - began < 10
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def test_piped_body_is_not_sent_from_memory_that_is_gone(wire):

@@ -93,15 +93,21 @@ class PartLoop:
         self._last_error = ""
 
     @property
+    def busy(self) -> bool:
+        """Whether any part is in flight or waits for its next try."""
+        return bool(self._flying or self._waiting)
+
+    @property
     def moving(self) -> int:
         """Bytes of parts that are in flight."""
         return sum(each.part.moved for each in self._flying.values())
 
-    def run(self, parts: Iterator[Part], turn: Callable[[], None]) -> None:
+    def run(self, parts: Iterator[Part | None], turn: Callable[[], None]) -> None:
         """Move all parts.
 
         Args:
-            parts: made one by one, when a connection is free for them.
+            parts: made one by one, when a connection is free for them; None = none is ready, it is asked again in the
+                next turn. It may wait itself while the loop is not busy.
             turn: called in every turn (progress).
 
         Raises:
@@ -112,11 +118,11 @@ class PartLoop:
             for _ in turns:
                 turn()
 
-    def turns(self, parts: Iterator[Part]) -> Generator[None, None, None]:
+    def turns(self, parts: Iterator[Part | None]) -> Generator[None, None, None]:
         """Move all parts, as `run` does, one turn at each step of the iterator; closing it abandons what is in flight.
 
         Args:
-            parts: made one by one, when a connection is free for them.
+            parts: as for `run`.
 
         Raises:
             HypersdkError: a part failed for good; finished parts have been told so before.
@@ -148,12 +154,16 @@ class PartLoop:
         busy = len(self._flying) >= self._wire.governor.level
         self._wire.governor.moved(news, self._retrier.waiter.clock(), busy=busy)
 
-    def _fill(self, parts: Iterator[Part]) -> bool:
+    def _fill(self, parts: Iterator[Part | None]) -> bool:
         """Submit what may be submitted; False when nothing is left to do."""
         while len(self._flying) < self._level:
             this = self._due()
             if this is None and len(self._flying) + len(self._waiting) < self._level:
-                this = next((_Try(part) for part in parts), None)
+                for part in parts:
+                    if part is None:
+                        return True
+                    this = _Try(part)
+                    break
             if this is None:
                 break
             token, this.credentials, this.outages = next(self._numbers), self._credentials, self._outages

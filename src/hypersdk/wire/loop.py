@@ -28,6 +28,10 @@ SMALL_BODY = 16 * 1024 * 1024
 """Most bytes of a reply that is kept in memory."""
 
 
+_WATCHED = object()
+"""Marks descriptors in the selector that are no connections."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """How one request ended: exactly one of `reply` and `error` is set."""
@@ -73,6 +77,7 @@ class Wire:
         self._tokens: dict[Any, Hashable] = {}
         self._fed: dict[Hashable, Hashable] = {}
         self._resumed: list[Hashable] = []
+        self._hurried = False
         self._done: list[Completion] = []
 
     @property
@@ -126,6 +131,24 @@ class Wire:
         """
         self._resumed.append(token)
 
+    def hurry(self) -> None:
+        """Have the next `completed` move what can be moved at once, and return: there is other work to do."""
+        self._hurried = True
+
+    def watch(self, descriptor: int) -> None:
+        """Have `completed` return as soon as a descriptor (a pipe, a socket, a terminal) can be read; once."""
+        self._start()
+        assert self._selector is not None
+        if descriptor not in self._selector.get_map():
+            self._selector.register(descriptor, selectors.EVENT_READ, _WATCHED)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch a descriptor no more; to be called before it is closed. Unwatched ones are fine."""
+        key = self._selector.get_map().get(descriptor) if self._selector is not None else None
+        if key is not None and key.data is _WATCHED:
+            assert self._selector is not None
+            self._selector.unregister(descriptor)
+
     def completed(self, timeout: float) -> list[Completion]:
         """Move bytes until a request ends.
 
@@ -135,11 +158,12 @@ class Wire:
         Returns:
             All requests that ended; empty after the timeout, or at once when none is in flight.
         """
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (0.0 if self._hurried else timeout)
         while not self._done and self._flying:
             self._turn(max(0.0, deadline - time.monotonic()))
-            if time.monotonic() >= deadline:
+            if self._hurried or time.monotonic() >= deadline:
                 break
+        self._hurried = False
         done, self._done = self._done, []
         return done
 
@@ -239,6 +263,10 @@ class Wire:
                 return
             timeout = 0.0
         for key, events in self._selector.select(timeout):
+            if key.data is _WATCHED:
+                self._selector.unregister(key.fd)
+                self._hurried = True
+                continue
             # EVENT_READ 1 and EVENT_WRITE 2 are CURL_CSELECT_IN and CURL_CSELECT_OUT.
             multi.socket_action(key.fd, events)
             if self._owed():
