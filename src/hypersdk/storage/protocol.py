@@ -30,6 +30,7 @@ class Capabilities:
         lists: whether objects can be listed at all.
         deletes: whether objects can be deleted at all.
         multipart: whether an object can be written in parts.
+        lists_parts: whether the parts of an upload can be listed, so that another process can go on with it.
     """
 
     part_checksum: str | None = None
@@ -41,6 +42,7 @@ class Capabilities:
     lists: bool = True
     deletes: bool = True
     multipart: bool = True
+    lists_parts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -89,7 +90,7 @@ def upload(
             largest=able.max_part_size,
             max_parts=able.max_parts,
         )
-        with claim(journal, path, ref, retrier.waiter.report) as notes:
+        with claim(journal if able.lists_parts else None, path, ref, retrier.waiter.report) as notes:
             intent = Intent(str(ref), source.facts, part_size, digest_of(put), now())
             sending = _Sending(source, store, ref, put=put, notes=notes, retrier=retrier)
             return sending.run(intent, wire, options.parallel, advanced)
@@ -278,13 +279,18 @@ class _Sending:
             if not passing:
                 self._notes.forget()
         elif (passing and self._notes.holds) or not self._abort(self._upload):
-            error.add_note(
-                f"{len(self._sent)} of {len(self._cut)} parts ({format_size(self._done)}) of an unfinished upload stay"
-                f" at {self._ref} and are billed until the same command finishes it, or it is aborted: upload id"
-                f" {self._upload.upload_id}"
-            )
+            error.add_note(self._kept(self._upload))
         else:
             self._notes.forget()
+
+    def _kept(self, upload: Upload) -> str:
+        ref = self._ref
+        what = f"{len(self._sent)} of {len(self._cut)} parts ({format_size(self._done)})"
+        drop = f"oci os multipart abort -ns {ref.namespace} -bn {ref.bucket} -on {shlex.quote(ref.name)} --upload-id"
+        return (
+            f"kept at {ref}: {what} of an unfinished upload, billed until it ends; the same command goes on with it;"
+            f" to drop it: {drop if ref.scheme == 'oci' else 'abort'} {upload.upload_id}"
+        )
 
 
 def _passes(error: BaseException) -> bool:
@@ -293,4 +299,4 @@ def _passes(error: BaseException) -> bool:
         return True
     if isinstance(error, errors.Cancelled | errors.PermissionDenied):
         return False
-    return isinstance(error, errors.Stopped | errors.PassingError | errors.AuthError)
+    return isinstance(error, errors.Stopped | errors.PassingError | errors.AuthError | errors.DiskFull)

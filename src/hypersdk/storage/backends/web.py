@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -66,7 +67,7 @@ class WebStore:
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(metadata=False, lists=False, deletes=False, multipart=False)
+        return Capabilities(metadata=False, lists=False, deletes=False, multipart=False, lists_parts=False)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -231,7 +232,7 @@ class LinkStore(WebStore):
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(part_checksum="crc32c", metadata=False, deletes=False)
+        return Capabilities(part_checksum="crc32c", metadata=False, deletes=False, lists_parts=False)
 
     def head(self, ref: ObjectRef) -> ObjectInfo:
         """Facts about an object; NotFoundError if absent, or if the link has ended."""
@@ -241,7 +242,7 @@ class LinkStore(WebStore):
 
     def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Objects whose names start with `ref.name`, if the link allows lists."""
-        query = {"fields": "name,size,etag,md5,timeModified", "prefix": ref.name} | (
+        query = {"fields": "name,size,etag,md5,timeModified,storageTier,archivalState", "prefix": ref.name} | (
             {} if recursive else {"delimiter": "/"}
         )
         start = ""
@@ -343,5 +344,18 @@ def _json(ref: ObjectRef, reply: Reply) -> dict[str, Any]:
 def _listed(ref: ObjectRef, found: Mapping[str, Any]) -> ObjectInfo:
     md5 = oci_headers.checksum("md5", found.get("md5"))
     return ObjectInfo(
-        replace(ref, name=found["name"]), int(found["size"]), found.get("etag") or "", (md5,) if md5 else ()
+        replace(ref, name=found["name"]),
+        int(found["size"]),
+        found.get("etag") or "",
+        (md5,) if md5 else (),
+        storage_tier=found.get("storageTier") or "",
+        archival_state=found.get("archivalState") or "",
+        modified=_time(found.get("timeModified")),
     )
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
