@@ -79,10 +79,9 @@ def upload(
         HypersdkError: it failed; `__notes__` say what was kept.
     """
     with LocalSource(path) as source:
-        progress = Progress(source.size, 0, advanced, retrier.waiter.report)
         able = store.capabilities
         if not able.multipart or source.size <= min(options.part_size, LARGEST_WHOLE):
-            return _put_whole(source, store, ref, put, wire=wire, retrier=retrier, progress=progress)
+            return _put_whole(source, store, ref, put, wire=wire, retrier=retrier, advanced=advanced)
         part_size = part_size_for(
             source.size,
             options.part_size,
@@ -104,8 +103,9 @@ def _put_whole(
     *,
     wire: Wire,
     retrier: Retrier,
-    progress: Progress,
+    advanced: Advanced,
 ) -> ObjectInfo:
+    progress = Progress(source.size, 0, advanced, retrier.waiter.report)
     made: list[ObjectInfo] = []
     part = PutPart(store, ref, source.guarded(), put, counted=lambda size: progress.count(wire=size), done=made.append)
     loop = PartLoop(wire, retrier, f"upload {ref}", 1)
