@@ -67,11 +67,12 @@ class Wiring:
         self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self.close()
-        if "session" in self.__dict__:
-            self._advise(error)
+        self.advise(error)
 
-    def _advise(self, error: BaseException | None) -> None:
+    def advise(self, error: BaseException | None) -> None:
         """Put into the hint what only a session knows: clock skew, an expired token, a mistyped region."""
+        if "session" not in self.__dict__:
+            return
         if isinstance(error, errors.NotAuthenticated) and not (error.resource or "").startswith(_WEB):
             error.hint = self.session.explain_not_authenticated()
         elif isinstance(error, errors.EndpointUnreachable):

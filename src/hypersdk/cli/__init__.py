@@ -20,6 +20,7 @@ from hypersdk.cli.options import every_option
 
 COMMANDS: dict[str, str] = {
     "config": "Show the effective configuration; check that it works.",
+    "cp": "Copy objects between any two places.",
     "demo": "Rehearse the main job on a private cloud on this machine.",
     "emulator": "Run a private Oracle Cloud on loopback.",
     "export": "Take an instance out of the cloud into a verified disk.",

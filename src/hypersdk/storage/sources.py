@@ -119,7 +119,9 @@ class _Source:
     def _tree(self, ref: ObjectRef, root: ObjectRef) -> Selection:
         if not self.recursive:
             what = "a directory" if ref.scheme == "file" or ref.name else "a bucket"
-            raise errors.UsageError(f"{what}: {str(ref)!r}", resource=str(ref), hint="-r copies all that is under it")
+            raise errors.UsageError(
+                f"{what}: {str(ref)!r}", resource=str(ref), hint="add -r to copy all that is under it"
+            )
         return self._listed(root)
 
     def _absent(self, ref: ObjectRef, error: errors.NotFoundError) -> Selection:
@@ -131,7 +133,7 @@ class _Source:
         if not any(islice(self.store.list(below), 1)):
             raise error
         if not self.recursive:
-            error.hint = f"objects lie under {below}: -r copies them"
+            error.hint = f"objects lie under {below}: add -r to copy them"
             raise error
         return self._listed(below)
 

@@ -1,0 +1,200 @@
+"""`hyperexport cp`: copy objects between any two places."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hypersdk import errors, events
+from hypersdk.cli.options import connection_options, output_options, setting_option, verification_options
+
+if TYPE_CHECKING:
+    from hypersdk.cli.context import CliContext
+    from hypersdk.storage.protocol import PutOptions
+    from hypersdk.storage.url import Address
+    from hypersdk.transfer.copyplan import CopyPlan
+    from hypersdk.transfer.items import Item, Means, Outcome
+
+
+@click.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("-r", "--recursive", is_flag=True, help="Copy all that is under SRC into DST.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Only names that match; may be repeated.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="No names that match; wins over --include.")
+@click.option("--overwrite", is_flag=True, help="Replace what stands at the target with other bytes.")
+@click.option(
+    "--if-match", metavar="ETAG", help="Only if SRC has this etag; if SRC is a local file: only over a DST that has it."
+)
+@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="User metadata of the copies; may be repeated.")
+@click.option("--content-type", metavar="TYPE", help="Content type of the copies.")
+@click.option("--allow-empty", is_flag=True, help="That nothing is selected is no failure.")
+@click.option("--dry-run", is_flag=True, help="Print what would happen to each object; copy nothing.")
+@click.option("--jsonl", is_flag=True, help="Print events and outcomes as they come, one JSON document per line.")
+@setting_option("--parallel", "parallel", "Most requests in flight at once; default: 16.", metavar="N")
+@setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
+@setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")
+@verification_options
+@connection_options()
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, **given: Any) -> int:
+    """Copy SRC to DST: oci://namespace/bucket/name, a path, or https://...
+
+    Links that authorize themselves (pre-authenticated requests, presigned URLs) need no credentials. A DST that ends
+    with "/" or is a directory takes the copy under its own name. SRC may be a pattern in quotes: 'oci://ns/b/vm-*.raw'.
+
+    What stands at the target with the same bytes is skipped, with other bytes refused. An interrupted copy is resumed
+    by the same command.
+    """
+    from hypersdk.cli.context import open_context
+    from hypersdk.storage import url
+
+    with open_context(ctx) as context:
+        put = _put(given)
+        copy = _Copy(context, url.parse(given["source"]), url.parse(given["target"]), given)
+        return copy.run(put)
+
+
+def _put(given: Mapping[str, Any]) -> PutOptions:
+    from hypersdk.storage.protocol import PutOptions
+
+    metadata = {}
+    for text in given["metadata"]:
+        key, middle, value = text.partition("=")
+        if not middle or not key:
+            raise errors.UsageError(f"not metadata: {text!r}", hint="--metadata KEY=VALUE")
+        metadata[key] = value
+    return PutOptions(metadata=metadata, content_type=given["content_type"])
+
+
+class _Copy:
+    """One call of the command.
+
+    Args:
+        context: configuration, rooms, output.
+        source: where from.
+        target: where to.
+        given: the command's own options.
+    """
+
+    def __init__(self, context: CliContext, source: Address, target: Address, given: Mapping[str, Any]) -> None:
+        from hypersdk.cli.copying import CopyProgress, JsonLines
+
+        self._context = context
+        self._source = source
+        self._target = target
+        self._given = given
+        self._left_out: list[events.LeftOut] = []
+        self._progress = CopyProgress(sum(each.ref.scheme != "file" for each in (source, target)))
+        self._emit = JsonLines(context.out) if given["jsonl"] else None
+        self._rows: list[dict[str, Any]] = []
+        self._outcomes: list[Outcome] = []
+
+    def run(self, put: PutOptions) -> int:
+        """Copy, print, and say how it ended."""
+        from hypersdk.cli.copying import shown
+
+        waiter = self._context.wiring.waiter
+        with shown(self._progress, self._context.out, terminal=sys.stderr.isatty(), emit=self._emit):
+            waiter.report = self._report
+            waiter.hooks.append(self._progress.tick)
+            means = self._means(put)
+            plan, means = self._planned(means)
+            began = time.monotonic()
+            self._progress.planned(plan.count, plan.size)
+            if self._emit:
+                self._emit("started", {**self._addresses(), "items": plan.count, "bytes": plan.size})
+            for item, outcome in self._ending(plan, means):
+                self._note(item, outcome)
+        return self._tell(time.monotonic() - began)
+
+    def _report(self, event: events.Event) -> None:
+        if isinstance(event, events.LeftOut):
+            self._left_out.append(event)
+        else:
+            self._progress(event)
+
+    def _means(self, put: PutOptions) -> Means:
+        from hypersdk.transfer.items import Means
+
+        wiring, overwrite = self._context.wiring, self._given["overwrite"]
+        source, target = wiring.store(self._source), wiring.store(self._target)
+        if put.metadata and not target.capabilities.metadata:
+            raise errors.UsageError(f"no metadata can be kept there: {self._target}", resource=str(self._target))
+        options = wiring.config.transfer
+        return Means(source, target, wiring.wire, wiring.retrier, options, put, overwrite=overwrite)
+
+    def _planned(self, means: Means) -> tuple[CopyPlan, Means]:
+        from hypersdk.storage.selection import Filter
+        from hypersdk.transfer.copyplan import Wish, pin, plan_copy
+
+        chosen = Filter(self._given["include"], self._given["exclude"])
+        wish = Wish(self._source.ref, self._target.ref, recursive=self._given["recursive"], chosen=chosen)
+        plan = plan_copy(wish, means.source, means.target, call=means.retrier.call, left_out=self._left_out)
+        etag = self._given["if_match"]
+        return pin(plan, means, etag) if etag else (plan, means)
+
+    def _ending(self, plan: CopyPlan, means: Means) -> Iterator[tuple[Item, Outcome | None]]:
+        """Each item with how it ended or, on a dry run, would end."""
+        from hypersdk.transfer.copyplan import carry_out, foresee
+
+        if self._given["dry_run"]:
+            yield from foresee(plan, means)
+            return
+        for outcome in carry_out(plan, means, self._progress.advanced):
+            yield outcome.item, outcome
+
+    def _note(self, item: Item, outcome: Outcome | None) -> None:
+        from hypersdk.cli.outcomes import row
+
+        if outcome is not None:
+            if outcome.error is not None:
+                self._context.wiring.advise(outcome.error)
+            self._outcomes.append(outcome)
+        self._rows.append(row(item, outcome))
+        self._progress.ended()
+        if self._emit:
+            self._emit("outcome", self._rows[-1])
+
+    def _tell(self, seconds: float) -> int:
+        from hypersdk.cli.outcomes import counts, exit_code, summary
+        from hypersdk.transfer.copyplan import left_behind
+
+        out, rows = self._context.out, self._rows
+        allow_empty = self._given["allow_empty"] or len(rows) > len(self._outcomes)
+        code = exit_code(self._outcomes, allow_empty=allow_empty)
+        left = left_behind(self._outcomes)
+        end = {"counts": counts(rows), "moved": sum(row["moved"] for row in rows), "seconds": round(seconds, 3)}
+        end |= {"stays": left, "exit_code": code}
+        if self._emit:
+            self._emit("ended", end)
+        elif out.as_json:
+            out.json({"copy": {**self._addresses(), "items": rows, **end}})
+        else:
+            out.table("items", rows, ("outcome", "size", "source", "target", "because"))
+        self._tell_people(summary(rows, seconds), left)
+        return code
+
+    def _tell_people(self, said: str, left: Sequence[str]) -> None:
+        from hypersdk.cli.output import printable
+
+        out = self._context.out
+        bad = [each for each in self._outcomes if each.error is not None]
+        if len(self._rows) == 1 and bad:
+            click.echo(printable(f"hyperexport: {bad[0].error}"), err=True)
+        elif bad or not self._rows:
+            click.echo(f"hyperexport: {said}", err=True)
+        else:
+            out.note(f"{said}; dry run: nothing was copied" if self._given["dry_run"] else said)
+        for line in left:
+            out.note(printable(f"stays: {line}"))
+        if any(each.kind == "interrupted" for each in self._outcomes):
+            out.note("the same command goes on with it")
+
+    def _addresses(self) -> dict[str, Any]:
+        return {"source": str(self._source), "target": str(self._target), "dry_run": self._given["dry_run"]}
