@@ -1,6 +1,6 @@
 # Each target works alone on a fresh Debian 12 (root or sudo), installs what it needs, and is quick the second time.
 bin := .venv/bin
-.PHONY: setup check test demo clients soak docs format lock clean
+.PHONY: setup check test demo clients soak bench docs format lock clean
 
 setup:
 	@tools/setup.sh
@@ -28,6 +28,9 @@ demo: setup
 
 soak: setup
 	$(bin)/python -m pytest -q -s -m soak --timeout=7200
+
+bench: setup
+	$(bin)/python bench/transfer.py
 
 docs: setup
 	$(bin)/python tools/support.py
