@@ -455,6 +455,8 @@ class _Put:
         self._small.again.append(_Put(self._small, load))
 
     def _give(self, offset: int, size: int) -> bytes:
+        if offset < self._sent:
+            self._tries += 1  # libcurl sends it anew, when a connection that was kept alive turns out to be dead
         data = self.load.give(offset, size)
         self._sent = offset + len(data)
         return data
