@@ -192,8 +192,9 @@ def test_names_are_of_absolute_paths(tmp_path, monkeypatch):
 
 
 def test_digest_is_of_what_a_create_fixes():
-    """Metadata and content type make another upload; the order of keys and the condition do not."""
+    """Metadata and content headers make another upload; the order of keys and the condition do not."""
     plain = digest_of(PutOptions(metadata={"a": "1", "b": "2"}))
     assert plain == digest_of(PutOptions(PutCondition(if_absent=True), metadata={"b": "2", "a": "1"}))
     assert plain != digest_of(PutOptions(metadata={"a": "1"}))
     assert plain != digest_of(PutOptions(metadata={"a": "1", "b": "2"}, content_type="text/plain"))
+    assert plain != digest_of(PutOptions(metadata={"a": "1", "b": "2"}, headers={"content-encoding": "gzip"}))

@@ -39,7 +39,7 @@ class Intent:
         target: the object's address.
         source: the file.
         part_size: bytes of each part but the last.
-        options: digest of what was fixed at create (see `digest_of`).
+        options: digest of what a create fixes (see `digest_of`).
         began: seconds since 1970.
     """
 
@@ -75,8 +75,8 @@ class Contents:
 
 
 def digest_of(put: PutOptions) -> str:
-    """A short mark of what a create fixes for good: metadata and content type."""
-    text = json.dumps([dict(put.metadata), put.content_type], sort_keys=True)
+    """A short mark of what a create fixes for good: metadata and content headers."""
+    text = json.dumps([dict(put.metadata), put.content_type, dict(put.headers)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
