@@ -71,14 +71,14 @@ class CopyProgress:
         self.counts = Counts(remote_sides)
         self.watchers: list[Callable[[], None]] = []
         self.told: list[Callable[[events.Event], None]] = []
-        self._clock = clock
+        self.clock = clock
         self._rate = Rate(clock())
         self._sampled = clock()
 
     def planned(self, items: int, total: int) -> None:
         """What is to be copied is known."""
         self.counts.items, self.counts.total = items, total
-        self._rate, self._sampled = Rate(self._clock()), self._clock()
+        self._rate, self._sampled = Rate(self.clock()), self.clock()
 
     def ended(self) -> None:
         """One more item ended."""
@@ -103,15 +103,15 @@ class CopyProgress:
 
     def tick(self) -> None:
         """Measure, and let the watchers look; called at least every second of any wait."""
-        if self._clock() - self._sampled >= SAMPLE_EVERY:
-            self._sampled = self._clock()
+        if self.clock() - self._sampled >= SAMPLE_EVERY:
+            self._sampled = self.clock()
             self._rate.note(self._sampled, self.counts.moved)
         for watcher in self.watchers:
             watcher()
 
     def rate(self) -> float | None:
         """Bytes of content per second at this moment; None while unknown."""
-        return self._rate.at(self._clock())
+        return self._rate.at(self.clock())
 
     def left(self) -> float | None:
         """Seconds to the end at this rate; None while unknown."""
@@ -181,7 +181,7 @@ def shown(
     """
     if emit is not None:
         progress.told.append(_Telling(emit))
-        progress.watchers.append(_Every(JSON_EVERY, lambda: emit("progress", progress.facts())))
+        progress.watchers.append(_Every(JSON_EVERY, progress.clock, lambda: emit("progress", progress.facts())))
     if out.quiet:
         yield
     elif terminal:
@@ -190,17 +190,17 @@ def shown(
     else:
         notes = _Notes(out, out.note)
         progress.told.append(notes)
-        progress.watchers.append(_Every(LINE_EVERY, lambda: out.note(printable(progress.line()))))
+        progress.watchers.append(_Every(LINE_EVERY, progress.clock, lambda: out.note(printable(progress.line()))))
         yield
 
 
 class _Every:
     """Does something, but not more often than every so many seconds, and not at the start."""
 
-    def __init__(self, seconds: float, act: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float], act: Callable[[], None]) -> None:
         self._seconds = seconds
-        self._act = act
         self._clock = clock
+        self._act = act
         self._last = clock()
 
     def __call__(self) -> None:
