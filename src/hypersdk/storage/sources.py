@@ -181,4 +181,4 @@ def base_name(ref: ObjectRef) -> str:
 
 
 def _directory(root: str) -> ObjectRef:
-    return ObjectRef("file", "", root.rstrip("/") or root, "")
+    return ObjectRef("file", "", root.rstrip("/") or root or ".", "")
