@@ -20,6 +20,7 @@ from transfers import Cloud, fork, journaled, leftovers, wait_until
 
 from hypersdk import errors
 from hypersdk.model import ByteRange
+from hypersdk.transfer import partial
 
 PART = 64 * 1024
 BODY = random.Random(8).randbytes(48 * PART)
@@ -214,3 +215,36 @@ mount "$dev" "$at"
             assert (at / "disk").read_bytes() == b"old"
     finally:
         os.close(disk)
+
+
+@pytest.mark.parametrize("kind", [EXT4, XFS, BTRFS], ids=lambda kind: kind.name)
+def test_disk_that_comes_back_in_the_same_boot(cloud: Cloud, tmp_path: Path, kind: Kind, name: str) -> None:
+    """A journal that reached the disk although its bytes did not is not believed on another mount of the same boot."""
+    image, before = tmp_path / "image", tmp_path / "before"
+    with mounted(kind, tmp_path) as at:
+
+        def lose_the_rest() -> None:
+            with (at / partial.journal_name("disk")).open("rb") as lines:
+                os.fsync(lines.fileno())
+            run_as_root("cp", "--sparse=always", str(image), str(before))
+
+        fault = cloud.emulator.fault("GetObject", "hold", objectName=name, skip=12, times=4)
+        child = fork(lambda: buffered(cloud, name, at / "disk"), cloud.folder)
+        wait_until(lambda: child.ended() or (cloud.held(fault) and len(journaled(at / "disk")) >= 10), "never held")
+        lose_the_rest()
+        child.kill()
+        cloud.emulator.control("DELETE", "faults")
+        run_as_root("umount", str(at))
+        run_as_root("mv", str(before), str(image))
+        run_as_root("mount", "-o", "loop", str(image), str(at))
+        promised = journaled(at / "disk")
+        there = (at / partial.partial_name("disk")).read_bytes()
+        assert [each for each in promised if there[each.start : each.stop] != BODY[each.start : each.stop]]
+        cloud.download(name, at / "disk")
+        assert (at / "disk").read_bytes() == BODY
+
+
+def buffered(cloud: Cloud, name: str, destination: Path) -> None:
+    """A download that writes through the page cache, as where there is no O_DIRECT."""
+    partial.Partial._open_direct = lambda *_: None
+    cloud.download(name, destination)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hypersdk import errors
+from hypersdk.storage import kernel
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -126,6 +127,8 @@ def _link(source: int, temporary: str, target: int, name: str) -> None:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
+        if kernel.rename_if_absent(source, temporary, target, name):
+            return
         # A placeholder that only we can have made reserves the name; the rename then replaces nobody else's file.
         os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=target))
         os.rename(temporary, name, src_dir_fd=source, dst_dir_fd=target)

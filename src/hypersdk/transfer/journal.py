@@ -4,10 +4,10 @@ Rules of this file:
 - Each line is JSON, a space, and the CRC32C of the JSON; a torn or damaged line is as if it had never been written, and
   every line stands for itself, so that losing any of them only costs fetching again. The first good line names the
   format and the object; no secrets, no URLs.
-- A range line is written only after its bytes were. After kill -9 the kernel still holds them, so within one boot the
-  journal is true without any fsync. After a power cut it may promise bytes that never reached the disk: with another
-  boot id, or for another file than it was written for, every range is read back and checked, unless the last line is a
-  seal, which is written only after the data was synced.
+- A range line is written only after its bytes were. After kill -9 the kernel still holds them, so within one boot and
+  one mount the journal is true without any fsync. After a power cut, or on a disk that was pulled out, it may promise
+  bytes that never got there: with another boot id (which names the mount, too), or for another file than it was written
+  for, every range is read back and checked, unless the last line is a seal, written only after the data was synced.
 - What a reading-back found bad is dropped durably before anything else is written, because a later seal covers all.
 """
 
@@ -53,7 +53,7 @@ class Contents:
 
     Attributes:
         identity: the object.
-        boot_id: the boot in which the ranges were last known to be good; "" = unknown.
+        boot_id: the boot and mount in which the ranges were last known to be good; "" = unknown.
         file: device and inode of the partial file.
         ranges: good ranges with their CRC32C, without overlaps.
         sealed: whether the data was synced after the last range.

@@ -25,7 +25,7 @@ from typing import Self
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum
-from hypersdk.storage import local
+from hypersdk.storage import kernel, local
 from hypersdk.transfer.checksums import as_checksum, crc32c, crc32c_of_parts
 from hypersdk.transfer.journal import Identity, Journal, current_boot_id, parse
 from hypersdk.transfer.ranges import split
@@ -165,7 +165,7 @@ class Partial:
         with local.file_errors(self.path):
             contents = self._journal.load()
             facts = os.fstat(self._file)
-            place, boot_id = (facts.st_dev, facts.st_ino), current_boot_id()
+            place, boot_id = (facts.st_dev, facts.st_ino), self._boot_id()
             self._size = identity.size
             if contents is None or contents.identity != identity or facts.st_size != identity.size:
                 self._begin(identity, boot_id, place)
@@ -181,7 +181,7 @@ class Partial:
         """Forget all bytes: they were proven bad."""
         with local.file_errors(self.path):
             facts = os.fstat(self._file)
-            self._begin(identity, current_boot_id(), (facts.st_dev, facts.st_ino))
+            self._begin(identity, self._boot_id(), (facts.st_dev, facts.st_ino))
 
     def is_hole(self, place: ByteRange) -> bool:
         """Whether nothing but this object's bytes was ever written there, so that zeros need not be."""
@@ -318,6 +318,14 @@ class Partial:
             if error.errno not in _NO_LOCKS:
                 raise
 
+    def _boot_id(self) -> str:
+        """This boot and this mount: a disk that was pulled out and came back lost what was not synced, too.
+
+        "" = the kernel does not tell one of them; then nothing is trusted without being read back.
+        """
+        boot_id, mount = current_boot_id(), kernel.mount_of(self._file)
+        return f"{boot_id}/{mount}" if boot_id and mount else ""
+
     def _begin(self, identity: Identity, boot_id: str, place: tuple[int, int]) -> None:
         self.verified = {}
         self._size = identity.size
@@ -330,6 +338,9 @@ class Partial:
 
     def _read_back(self, tick: Callable[[int], None] | None) -> Iterator[tuple[ByteRange, bool]]:
         buffer, done = bytearray(READ_BACK), 0
+        if hasattr(os, "posix_fadvise"):
+            # After a failed write-back the cache goes on showing what never reached the disk (fsync(2), NOTES).
+            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
         for known, expected in self.verified.items():
             crc = 0
             for piece in split(known, READ_BACK):
