@@ -362,6 +362,22 @@ def test_proxies_by_flag_environment_and_file(home: Home) -> None:
         home.load()
 
 
+def test_http_and_https_have_their_own_proxies(home: Home) -> None:
+    """Each scheme goes through the proxy that the environment names for it, a flag's serves both; as curl has it."""
+    assert home.load().oci.connection.proxies == {}
+    home.environ |= {"https_proxy": "http://secure:1"}
+    connection = home.load().oci.connection
+    assert (connection.proxy_of("https://h/x"), connection.proxy_of("http://h/x")) == (Secret("http://secure:1"), None)
+    home.environ |= {"http_proxy": "http://plain:2"}
+    for endpoint in (None, "http://127.0.0.1:1"):
+        connection = home.load(**({"endpoint": endpoint} if endpoint else {})).oci.connection
+        assert connection.proxy_of("https://h/x") == Secret("http://secure:1")
+        assert connection.proxy_of("http://h/x") == Secret("http://plain:2")
+        assert connection.no_proxy == "localhost,127.0.0.0/8,::1"
+    connection = home.load(proxy="flag:3").oci.connection
+    assert {connection.proxy_of(f"{scheme}://h/") for scheme in ("http", "https")} == {Secret("http://flag:3")}
+
+
 def test_clients_use_the_proxy_unless_the_host_is_excepted(home: Home) -> None:
     """The proxy reaches every client, hosts of no_proxy are reached directly."""
     home.environ |= {"https_proxy": "http://env:2", "no_proxy": "iaas.us-ashburn-1.oraclecloud.com"}

@@ -130,3 +130,19 @@ def test_file_urls_are_percent_encoded_paths() -> None:
     assert url.parse("/data/a%20b").ref == ObjectRef("file", "", "/data", "a%20b")
     assert url.parse("disk.qcow2").ref == ObjectRef("file", "", "", "disk.qcow2")
     assert url.parse("/data/").ref == ObjectRef("file", "", "/data", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        (PAR, "us-ashburn-1"),
+        ("https://ns.objectstorage.eu-frankfurt-1.oci.customer-oci.com/n/ns/b/bkt/o/x", "eu-frankfurt-1"),
+        ("https://OBJECTSTORAGE.UK-LONDON-1.oraclecloud.com/n/ns/b/bkt/o/x", "uk-london-1"),
+        ("http://127.0.0.1:8/p/t/n/ns/b/bkt/o/x", None),
+        ("oci://ns/bkt/x", None),
+        ("/a/path", None),
+    ],
+)
+def test_a_host_of_the_cloud_names_its_region(text: str, region: str | None) -> None:
+    """Either kind of host says in which region its objects are; no other does."""
+    assert url.parse(text).region == region
