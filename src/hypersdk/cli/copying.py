@@ -37,7 +37,7 @@ class Counts:
         remote_sides: how many of the two sides are remote: so often each byte goes over the wire.
         items: objects to copy; None while they are being listed.
         items_done: of these, that ended, however.
-        total: bytes of all items.
+        total: bytes of all items; None = nobody knows.
         done: bytes of content that are done, those of items that need not move included.
         wire: bytes that came or went over the network.
         disk: bytes written to the disk.
@@ -47,7 +47,7 @@ class Counts:
     remote_sides: int
     items: int | None = None
     items_done: int = 0
-    total: int = 0
+    total: int | None = 0
     done: int = 0
     wire: int = 0
     disk: int = 0
@@ -75,7 +75,7 @@ class CopyProgress:
         self._rate = Rate(clock())
         self._sampled = clock()
 
-    def planned(self, items: int, total: int) -> None:
+    def planned(self, items: int, total: int | None) -> None:
         """What is to be copied is known."""
         self.counts.items, self.counts.total = items, total
         self._rate, self._sampled = Rate(self.clock()), self.clock()
@@ -85,9 +85,9 @@ class CopyProgress:
         self.counts.items_done += 1
         self.tick()
 
-    def advanced(self, done: int, total: int) -> None:
+    def advanced(self, done: int, _total: int) -> None:
         """Take note of bytes of content that are done."""
-        self.counts.done, self.counts.total = done, total
+        self.counts.done = done
         self.tick()
 
     def __call__(self, event: events.Event, /) -> None:
@@ -115,7 +115,9 @@ class CopyProgress:
 
     def left(self) -> float | None:
         """Seconds to the end at this rate; None while unknown."""
-        return None if self.counts.items is None else seconds_left(self.counts.total - self.counts.done, self.rate())
+        if self.counts.items is None or self.counts.total is None:
+            return None
+        return seconds_left(self.counts.total - self.counts.done, self.rate())
 
     def line(self) -> str:
         """How far it is, in words."""
@@ -124,7 +126,7 @@ class CopyProgress:
             return f"waiting: {counts.waiting}" if counts.waiting else "looking at what is to be copied"
         parts = [
             f"{counts.items_done} of {counts.items}",
-            f"{format_size(counts.done)} of {format_size(counts.total)}",
+            format_size(counts.done) + ("" if counts.total is None else f" of {format_size(counts.total)}"),
             "-" if rate is None else f"{format_size(rate)}/s",
             f"ETA {format_left(self.left())}",
         ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from hypersdk.storage.url import Address
     from hypersdk.transfer.copyplan import CopyPlan
     from hypersdk.transfer.items import Item, Means, Outcome
+
+STREAM = "-"
 
 
 @click.command()
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, **given: Any) -> int:
-    """Copy SRC to DST: oci://namespace/bucket/name, a path, or https://...
+    """Copy SRC to DST: oci://namespace/bucket/name, a path, https://..., or - for standard input and output.
 
     Links that authorize themselves (pre-authenticated requests, presigned URLs) need no credentials. A DST that ends
     with "/" or is a directory takes the copy under its own name. SRC may be a pattern in quotes: 'oci://ns/b/vm-*.raw'.
@@ -56,6 +56,10 @@ def command(ctx: click.Context, /, **given: Any) -> int:
 
     with open_context(ctx) as context:
         put = _put(given)
+        if STREAM in (given["source"], given["target"]):
+            from hypersdk.cli.cpstream import copy_stream
+
+            return copy_stream(context, given, put)
         copy = _Copy(context, url.parse(given["source"]), url.parse(given["target"]), given)
         return copy.run(put)
 
@@ -73,7 +77,7 @@ def _put(given: Mapping[str, Any]) -> PutOptions:
 
 
 class _Copy:
-    """One call of the command.
+    """One call of the command between two addresses.
 
     Args:
         context: configuration, rooms, output.
@@ -83,37 +87,28 @@ class _Copy:
     """
 
     def __init__(self, context: CliContext, source: Address, target: Address, given: Mapping[str, Any]) -> None:
-        from hypersdk.cli.copying import CopyProgress, JsonLines
+        from hypersdk.cli.copying import CopyProgress
+        from hypersdk.cli.copyreport import CopyReport
 
-        self._context = context
+        self._wiring = context.wiring
         self._source = source
         self._target = target
         self._given = given
         self._left_out: list[events.LeftOut] = []
         self._progress = CopyProgress(sum(each.ref.scheme != "file" for each in (source, target)))
-        self._emit = JsonLines(context.out) if given["jsonl"] else None
-        self._rows: list[dict[str, Any]] = []
-        self._outcomes: list[Outcome] = []
+        self._report = CopyReport(context, self._progress, str(source), str(target), given)
 
     def run(self, put: PutOptions) -> int:
         """Copy, print, and say how it ended."""
-        from hypersdk.cli.copying import shown
-
-        waiter = self._context.wiring.waiter
-        with shown(self._progress, self._context.out, terminal=sys.stderr.isatty(), emit=self._emit):
-            waiter.report = self._report
-            waiter.hooks.append(self._progress.tick)
+        with self._report.watched(self._take):
             means = self._means(put)
             plan, means = self._planned(means)
-            began = time.monotonic()
-            self._progress.planned(plan.count, plan.size)
-            if self._emit:
-                self._emit("started", {**self._addresses(), "items": plan.count, "bytes": plan.size})
+            self._report.started(plan.count, plan.size)
             for item, outcome in self._ending(plan, means):
-                self._note(item, outcome)
-        return self._tell(time.monotonic() - began)
+                self._report.note(item, outcome)
+        return self._report.end()
 
-    def _report(self, event: events.Event) -> None:
+    def _take(self, event: events.Event) -> None:
         if isinstance(event, events.LeftOut):
             self._left_out.append(event)
         else:
@@ -122,12 +117,12 @@ class _Copy:
     def _means(self, put: PutOptions) -> Means:
         from hypersdk.transfer.items import Means
 
-        wiring, overwrite = self._context.wiring, self._given["overwrite"]
+        wiring, overwrite = self._wiring, self._given["overwrite"]
         source, target = wiring.store(self._source), wiring.store(self._target)
         if put.metadata and not target.capabilities.metadata:
             raise errors.UsageError(f"no metadata can be kept there: {self._target}", resource=str(self._target))
-        options = wiring.config.transfer
-        return Means(source, target, wiring.wire, wiring.retrier, options, put, overwrite=overwrite)
+        options, journal = wiring.config.transfer, wiring.config.uploads
+        return Means(source, target, wiring.wire, wiring.retrier, options, put, overwrite=overwrite, journal=journal)
 
     def _planned(self, means: Means) -> tuple[CopyPlan, Means]:
         from hypersdk.storage.selection import Filter
@@ -148,53 +143,3 @@ class _Copy:
             return
         for outcome in carry_out(plan, means, self._progress.advanced):
             yield outcome.item, outcome
-
-    def _note(self, item: Item, outcome: Outcome | None) -> None:
-        from hypersdk.cli.outcomes import row
-
-        if outcome is not None:
-            if outcome.error is not None:
-                self._context.wiring.advise(outcome.error)
-            self._outcomes.append(outcome)
-        self._rows.append(row(item, outcome))
-        self._progress.ended()
-        if self._emit:
-            self._emit("outcome", self._rows[-1])
-
-    def _tell(self, seconds: float) -> int:
-        from hypersdk.cli.outcomes import counts, exit_code, summary
-        from hypersdk.transfer.copyplan import left_behind
-
-        out, rows = self._context.out, self._rows
-        allow_empty = self._given["allow_empty"] or len(rows) > len(self._outcomes)
-        code = exit_code(self._outcomes, allow_empty=allow_empty)
-        left = left_behind(self._outcomes)
-        end = {"counts": counts(rows), "moved": sum(row["moved"] for row in rows), "seconds": round(seconds, 3)}
-        end |= {"stays": left, "exit_code": code}
-        if self._emit:
-            self._emit("ended", end)
-        elif out.as_json:
-            out.json({"copy": {**self._addresses(), "items": rows, **end}})
-        else:
-            out.table("items", rows, ("outcome", "size", "source", "target", "because"))
-        self._tell_people(summary(rows, seconds), left)
-        return code
-
-    def _tell_people(self, said: str, left: Sequence[str]) -> None:
-        from hypersdk.cli.output import printable
-
-        out = self._context.out
-        bad = [each for each in self._outcomes if each.error is not None]
-        if len(self._rows) == 1 and bad:
-            click.echo(printable(f"hyperexport: {bad[0].error}"), err=True)
-        elif bad or not self._rows:
-            click.echo(f"hyperexport: {said}", err=True)
-        else:
-            out.note(f"{said}; dry run: nothing was copied" if self._given["dry_run"] else said)
-        for line in left:
-            out.note(printable(f"stays: {line}"))
-        if any(each.kind == "interrupted" for each in self._outcomes):
-            out.note("the same command goes on with it")
-
-    def _addresses(self) -> dict[str, Any]:
-        return {"source": str(self._source), "target": str(self._target), "dry_run": self._given["dry_run"]}

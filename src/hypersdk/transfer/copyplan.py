@@ -171,6 +171,7 @@ def carry_out(plan: CopyPlan, means: Means, advanced: Advanced = unwatched) -> I
         options=means.options,
         put=means.put,
         overwrite=means.overwrite,
+        journal=means.journal,
         advanced=lambda finished, _taken: advanced(finished, plan.size),
     )
 

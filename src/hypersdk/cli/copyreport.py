@@ -1,0 +1,119 @@
+"""What a copy tells: events for programs, the bar for people, a table or one JSON document at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hypersdk import events
+from hypersdk.cli.context import CliContext
+from hypersdk.cli.copying import CopyProgress, JsonLines, shown
+from hypersdk.cli.outcomes import counts, exit_code, row, summary
+from hypersdk.cli.output import printable
+from hypersdk.transfer.copyplan import left_behind
+from hypersdk.transfer.items import Item, Outcome
+
+COLUMNS = ("outcome", "size", "source", "target", "because")
+
+
+class CopyReport:
+    """Collects how items ended, and prints it.
+
+    Args:
+        context: output and rooms.
+        progress: follows the copy.
+        source: where from, for people.
+        target: where to, for people.
+        given: the command's options: dry_run, allow_empty, jsonl.
+        to_stdout: standard output carries the result; False = it carries the object itself.
+    """
+
+    def __init__(
+        self,
+        context: CliContext,
+        progress: CopyProgress,
+        source: str,
+        target: str,
+        given: Mapping[str, Any],
+        *,
+        to_stdout: bool = True,
+    ) -> None:
+        self._out = context.out
+        self._wiring = context.wiring
+        self._progress = progress
+        self._dry_run = given["dry_run"]
+        self._allow_empty = given["allow_empty"]
+        self._addresses = {"source": source, "target": target, "dry_run": self._dry_run}
+        self._emit = JsonLines(context.out) if given["jsonl"] else None
+        self._to_stdout = to_stdout
+        self._began = time.monotonic()
+        self._rows: list[dict[str, Any]] = []
+        self._outcomes: list[Outcome] = []
+
+    @contextmanager
+    def watched(self, take: Callable[[events.Event], None]) -> Iterator[None]:
+        """Show progress while the copy runs; `take` gets every event."""
+        waiter = self._wiring.waiter
+        with shown(self._progress, self._out, terminal=sys.stderr.isatty(), emit=self._emit):
+            waiter.report = take
+            waiter.hooks.append(self._progress.tick)
+            try:
+                yield
+            finally:
+                waiter.hooks.remove(self._progress.tick)
+
+    def started(self, items: int, size: int | None) -> None:
+        """It is known what is to be copied."""
+        self._began = time.monotonic()
+        self._progress.planned(items, size)
+        if self._emit:
+            self._emit("started", {**self._addresses, "items": items, "bytes": size})
+
+    def note(self, item: Item, outcome: Outcome | None) -> None:
+        """How an item ended; None = it would be copied."""
+        if outcome is not None:
+            self._wiring.advise(outcome.error)
+            self._outcomes.append(outcome)
+        self._rows.append(row(item, outcome))
+        self._progress.ended()
+        if self._emit:
+            self._emit("outcome", self._rows[-1])
+
+    def end(self) -> int:
+        """Print the result.
+
+        Returns:
+            The exit code.
+        """
+        seconds, rows = time.monotonic() - self._began, self._rows
+        allow_empty = self._allow_empty or len(rows) > len(self._outcomes)
+        code = exit_code(self._outcomes, allow_empty=allow_empty)
+        left = left_behind(self._outcomes)
+        end = {"counts": counts(rows), "moved": sum(each["moved"] for each in rows), "seconds": round(seconds, 3)}
+        end |= {"stays": left, "exit_code": code}
+        if self._emit:
+            self._emit("ended", end)
+        elif self._out.as_json:
+            self._out.json({"copy": {**self._addresses, "items": rows, **end}})
+        elif self._to_stdout:
+            self._out.table("items", rows, COLUMNS)
+        self._tell_people(summary(rows, seconds), left)
+        return code
+
+    def _tell_people(self, said: str, left: Sequence[str]) -> None:
+        bad = [each.error for each in self._outcomes if each.error is not None]
+        if len(self._rows) == 1 and bad:
+            click.echo(printable(f"hyperexport: {bad[0]}"), err=True)
+        elif bad or not self._rows:
+            click.echo(f"hyperexport: {said}", err=True)
+        else:
+            self._out.note(f"{said}; dry run: nothing was copied" if self._dry_run else said)
+        for line in left:
+            self._out.note(printable(f"stays: {line}"))
+        if any(each.kind == "interrupted" for each in self._outcomes) and self._to_stdout:
+            self._out.note("the same command goes on with it")
