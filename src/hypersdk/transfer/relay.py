@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hypersdk import errors
@@ -27,7 +26,8 @@ from hypersdk.transfer.options import DEFAULTS, KIB, MIB, TransferOptions
 from hypersdk.transfer.parts import Part as PartOfLoop
 from hypersdk.transfer.parts import PartLoop
 from hypersdk.transfer.ranges import part_size_for, split
-from hypersdk.transfer.sending import PutPart, Sent, sent_part
+from hypersdk.transfer.sending import Sent, sent_part
+from hypersdk.transfer.writes import fresh_upload, put_source
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Feed, Reply, Request, Source
 
@@ -36,10 +36,6 @@ ROOM = 512 * KIB
 
 SMALL = 8 * MIB
 """An object of up to one part and so many bytes goes through memory: one GET, one PUT."""
-
-
-def _unrecorded(_upload: Upload) -> None:
-    return
 
 
 def relay(
@@ -52,7 +48,6 @@ def relay(
     retrier: Retrier,
     options: TransferOptions = DEFAULTS,
     put: PutOptions = NO_OPTIONS,
-    created: Callable[[Upload], None] = _unrecorded,
     advanced: Advanced = unwatched,
 ) -> ObjectInfo:
     """Copy an object from a remote store to a remote store, without a place on this machine.
@@ -66,7 +61,6 @@ def relay(
         retrier: policy, waiter, network monitor and refresh of the run.
         options: how it is cut.
         put: condition of the write; metadata and headers here stand before those of the source, which travel along.
-        created: told of the multipart upload before its first part is sent, so that it can be recorded.
         advanced: told how many bytes are done.
 
     Returns:
@@ -86,45 +80,21 @@ def relay(
     passing = _Passing(source, info, target, ref, progress)
     if info.size <= min(SMALL, options.part_size):
         body = passing.read_small(wire, retrier)
-        return put_bytes(body, target, ref, wire=wire, retrier=retrier, put=put, progress=progress)
+        whole = Source(len(body), lambda offset, size: body[offset : offset + size])
+        return put_source(whole, target, ref, wire=wire, retrier=retrier, put=put, progress=progress)
     if not target.capabilities.multipart:
         return passing.whole(wire, retrier, put)
     part_size = passing.part_size(options)
     noted = replace(put, metadata={**put.metadata, PART_SIZE: str(part_size)})
-    begun = retrier.call(f"begin upload of {ref}", lambda: target.create_multipart_upload(ref, noted))
-    try:
-        created(begun)
+    with fresh_upload(target, ref, noted, retrier) as begun:
         passing.in_parts(begun, part_size, wire, retrier, options)
         return passing.commit(begun, retrier, put)
-    except errors.LeaseLost:
-        raise
-    except BaseException:
-        with suppress(errors.HypersdkError):
-            target.abort(begun)
-        raise
 
 
 def carried(info: ObjectInfo, put: PutOptions) -> PutOptions:
     """What goes with a copy: what stands with its source, unless `put` says otherwise."""
     metadata = {name: value for name, value in info.metadata.items() if name != PART_SIZE}
     return replace(put, metadata={**metadata, **put.metadata}, headers={**info.headers, **put.headers})
-
-
-def put_bytes(
-    body: bytes, target: Store, ref: ObjectRef, *, wire: Wire, retrier: Retrier, put: PutOptions, progress: Progress
-) -> ObjectInfo:
-    """Write an object that is in memory by one request, whose bytes the service checks.
-
-    Raises:
-        HypersdkError: it could not be written.
-    """
-    made: list[ObjectInfo] = []
-    whole = Source(len(body), lambda offset, size: body[offset : offset + size])
-    part = PutPart(target, ref, whole, put, counted=lambda count: progress.count(wire=count), done=made.append)
-    loop = PartLoop(wire, retrier, f"write {ref}", 1, failed=lambda _, error: part.landed(error, retrier))
-    loop.run(iter([part]), lambda: progress.turn(loop.moving))
-    progress.turn(len(body))
-    return made[0]
 
 
 def _expect_relayable(source: Store, info: ObjectInfo, target: Store, ref: ObjectRef) -> None:

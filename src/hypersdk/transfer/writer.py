@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hypersdk import errors
 from hypersdk.transfer.buffers import Buffer, BufferPool
 
 
@@ -97,6 +98,12 @@ class Writer:
     def pending(self) -> int:
         """Pieces handed over and not yet given back by `done`."""
         return self._pending
+
+    def leave(self) -> None:
+        """End the threads without waiting for a write that may never end; nothing that is queued is written."""
+        self._failure = self._failure or errors.Stopped("nobody waits for this any more")
+        for _ in self._threads:
+            self._queue.put(None)
 
     def close(self) -> None:
         """End the threads, once what is queued is written."""

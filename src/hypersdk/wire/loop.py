@@ -10,6 +10,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -140,7 +141,8 @@ class Wire:
         self._start()
         assert self._selector is not None
         if descriptor not in self._selector.get_map():
-            self._selector.register(descriptor, selectors.EVENT_READ, _WATCHED)
+            with suppress(PermissionError):  # some devices can be read at any time, and not be watched
+                self._selector.register(descriptor, selectors.EVENT_READ, _WATCHED)
 
     def unwatch(self, descriptor: int) -> None:
         """Watch a descriptor no more; to be called before it is closed. Unwatched ones are fine."""
