@@ -6,8 +6,10 @@ import errno
 import os
 import random
 import shutil
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,10 @@ from hypersdk import errors
 from hypersdk.config import load_config
 from hypersdk.events import Event, Note
 from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.storage import url
 from hypersdk.storage.backends.oci import OciStore
-from hypersdk.storage.protocol import PutCondition, PutOptions, Upload
+from hypersdk.storage.backends.web import LinkStore
+from hypersdk.storage.protocol import PutCondition, PutOptions, Store, Upload
 from hypersdk.transfer import uploadjournal
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import TransferOptions
@@ -38,7 +42,7 @@ class Desk:
     """A bucket, a file to send there, and a directory of journals."""
 
     emulator: Emulator
-    store: OciStore
+    store: Store
     wire: Wire
     bucket: str
     folder: Path
@@ -83,7 +87,7 @@ class Desk:
         before = len(self.emulator.log())
         act()
         calls = [call for call in self.emulator.log()[before:] if call["operation"] == "UploadPart"]
-        return [int(call["path"].partition("uploadPartNum=")[2]) for call in calls]
+        return [int(call["path"].replace("uploadPartNum=", "/").rpartition("/")[2]) for call in calls]
 
     def uploads(self) -> list[Upload]:
         """Unfinished uploads."""
@@ -93,6 +97,12 @@ class Desk:
         """The one journal that is there."""
         (found,) = self.journals.iterdir()
         return found
+
+    def expect_stored(self, info: ObjectInfo) -> None:
+        """The object is right; for a store that cannot list uploads."""
+        assert self.emulator.get(self.bucket, self.ref.name).body == BODY
+        assert info.checksums == (as_checksum(crc32c(BODY)),)
+        assert list(self.journals.iterdir()) == []
 
     def expect_done(self, info: ObjectInfo, body: bytes = BODY) -> None:
         """The object is right, and nothing else is left."""
@@ -420,3 +430,53 @@ def test_journal_holds_no_secret(desk):
     assert str(desk.source) in text
     for secret in ("signature", "Authorization", "http", desk.emulator.token):
         assert secret not in text
+
+
+def link_to(desk: Desk) -> LinkStore:
+    """A new link to the object."""
+    expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    details = {"name": "link", "accessType": "ObjectReadWrite", "timeExpires": expires, "objectName": desk.ref.name}
+    made = desk.emulator.call("POST", f"/n/{desk.emulator.namespace}/b/{desk.bucket}/p", details).json
+    return LinkStore(url.parse(made["fullPath"]), desk.wire)
+
+
+def test_upload_through_a_link_goes_on(desk):
+    """C085: through a link nobody can list parts: the journal is believed, and the whole is compared at the end."""
+    desk.store = link_to(desk)
+    desk.broken()
+    assert desk.sent(lambda: desk.expect_stored(desk.send())) == list(range(5, PARTS + 1))
+
+
+def test_upload_goes_on_with_a_new_link(desk):
+    """A link that ends in mid-upload keeps what was sent; the same call with a new link goes on with it."""
+    desk.store = link_to(desk)
+    (made,) = desk.emulator.call("GET", f"/n/{desk.emulator.namespace}/b/{desk.bucket}/p").json
+
+    def advanced(done: int, _total: int) -> None:
+        if done == 4 * PART:
+            path = f"/n/{desk.emulator.namespace}/b/{desk.bucket}/p/{made['id']}"
+            assert desk.emulator.call("DELETE", urllib.parse.quote(path)).status == 204
+
+    with pytest.raises(errors.HypersdkError, match="get a new one") as caught:
+        desk.send(advanced=advanced)
+    assert "unfinished upload" in caught.value.__notes__[0]
+    desk.store = link_to(desk)
+    assert set(desk.sent(lambda: desk.expect_stored(desk.send()))) == set(range(5, PARTS + 1))
+
+
+def test_lie_of_a_journal_through_a_link_is_found(desk):
+    """A part that the service no longer has as the journal says is found by the checksum of the whole."""
+    desk.store = link_to(desk)
+    desk.broken()
+    upload_id = uploadjournal.parse(desk.journal().read_bytes()).upload_id
+    desk.wire.call(desk.store.part_request(Upload(desk.ref, upload_id), 2, PART, None), b"x" * PART)
+    with pytest.raises(errors.VerificationError):
+        desk.send()
+    assert list(desk.journals.iterdir()) == []
+
+
+def test_link_that_ended_before_the_commit(desk):
+    """A commit that was carried out and whose reply was lost is found through a link, too."""
+    desk.store = link_to(desk)
+    desk.emulator.fault("CommitMultipartUpload", "lost-response")
+    desk.expect_stored(desk.send())

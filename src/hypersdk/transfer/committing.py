@@ -58,6 +58,8 @@ def commit_checked(
         if found is None or found.size != size or mine not in found.checksums:
             raise
         info = found
+    if not proven and not info.checksums:
+        info = look(store, ref, retrier) or info
     try:
         _expect_same(info, size, as_checksum(crc), proven=proven)
     except errors.VerificationError:

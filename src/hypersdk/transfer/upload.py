@@ -20,7 +20,7 @@ from dataclasses import replace
 from hypersdk import errors, events
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, format_size
 from hypersdk.retry import Retrier
-from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store, Upload
+from hypersdk.storage.protocol import NO_OPTIONS, Part, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
 from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
@@ -89,7 +89,7 @@ def upload(
             largest=able.max_part_size,
             max_parts=able.max_parts,
         )
-        with claim(journal if able.lists_parts else None, path, ref, retrier.waiter.report) as notes:
+        with claim(journal, path, ref, retrier.waiter.report) as notes:
             intent = Intent(str(ref), source.facts, part_size, digest_of(put), now())
             sending = _Sending(source, store, ref, put=put, notes=notes, retrier=retrier)
             return sending.run(intent, wire, options.parallel, advanced)
@@ -167,13 +167,13 @@ class _Sending:
             self._say(f"{intent.source.path} is another file than when its upload began: it is begun anew")
             self._abort(upload)
             return None
+        self._cut = self._parts_of(before.intent.part_size)
         try:
-            listed = self._retrier.call(f"list parts of {self._ref}", lambda: list(self._store.list_parts(upload)))
+            listed = self._listed(upload, before)
         except errors.NotFoundError:
             return self._committed_before()
         if before.intent.source != intent.source:
             self._say(f"{intent.source.path} was written to since its upload began: parts that differ are sent again")
-        self._cut = self._parts_of(before.intent.part_size)
         self._sent = still_good(self._source, listed, before.parts, self._cut, self._retrier.waiter.tick)
         self._upload = upload
         if not before.upload_id:
@@ -184,6 +184,13 @@ class _Sending:
         return self._retrier.call(
             f"look for upload of {self._ref}", lambda: find_created(self._store, self._ref, intent.began)
         )
+
+    def _listed(self, upload: Upload, before: Contents) -> list[Part]:
+        """What the service has; of a store that does not tell we believe the journal, and the whole is compared."""
+        if self._store.capabilities.lists_parts:
+            return self._retrier.call(f"list parts of {self._ref}", lambda: list(self._store.list_parts(upload)))
+        known = [number for number in before.parts if number in self._cut]
+        return [Part(number, before.parts[number].etag, self._cut[number].length) for number in known]
 
     def _committed_before(self) -> ObjectInfo | None:
         """The object, if the upload is gone because an earlier call has committed it and heard nothing of that."""
@@ -242,7 +249,7 @@ class _Sending:
             crc=crc32c_of_parts(whole, self._source.size),
             retrier=self._retrier,
             condition=self._put.condition,
-            proven=all(sent.proven for sent in self._sent.values()),
+            proven=self._store.capabilities.lists_parts and all(sent.proven for sent in self._sent.values()),
         )
 
     def _part(self, upload: Upload, number: int, progress: Progress) -> UploadPart:
