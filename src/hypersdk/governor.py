@@ -61,6 +61,14 @@ class Governor:
         self._judge(self._bytes / elapsed, now)
         self._since, self._bytes = now, 0
 
+    def begin_at(self, level: int, now: float) -> None:
+        """Allow at least so many at once: many small requests, of which each takes a round trip and moves little.
+
+        What bytes per second teach about a few large ones does not hold for them. Right after a refusal it is ignored.
+        """
+        if now >= self._calm_until and level > self.level:
+            self.level, self._since, self._settled = min(level, self.most), None, 0
+
     def refused(self, now: float) -> None:
         """The service asked to slow down (429, 503)."""
         if now < self._calm_until - CALM_SECONDS / 2:

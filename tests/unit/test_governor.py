@@ -62,3 +62,15 @@ def test_learns_nothing_when_idle():
     for n in range(100):
         governor.moved(10, n * 0.5, busy=False)
     assert governor.level == pytest.approx(4)
+
+
+def test_many_small_requests_begin_at_once():
+    """Small objects need round trips, not bytes: they begin with all that is allowed, but not right after a refusal."""
+    governor = Governor(16)
+    governor.begin_at(32, 0.0)
+    assert governor.level == 16
+    governor.refused(1.0)
+    governor.begin_at(16, 2.0)
+    assert governor.level == 8
+    governor.begin_at(16, 1.0 + CALM_SECONDS)
+    assert governor.level == 16

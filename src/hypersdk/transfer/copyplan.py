@@ -162,6 +162,7 @@ def carry_out(plan: CopyPlan, means: Means, advanced: Advanced = unwatched) -> I
         return
     for item in plan.directories:
         yield _make(item, means)
+    total = plan.size  # a sum over all items, and progress comes with every turn
     yield from copy_items(
         plan.items,
         means.source,
@@ -172,7 +173,7 @@ def carry_out(plan: CopyPlan, means: Means, advanced: Advanced = unwatched) -> I
         put=means.put,
         overwrite=means.overwrite,
         journal=means.journal,
-        advanced=lambda finished, _taken: advanced(finished, plan.size),
+        advanced=lambda finished, _taken: advanced(finished, total),
     )
 
 

@@ -154,6 +154,7 @@ class _Small:
     def run(self) -> Iterator[Outcome]:
         """Copy them all."""
         means = self.means
+        means.wire.governor.begin_at(means.options.parallel, means.retrier.waiter.clock())
         loop = PartLoop(means.wire, means.retrier, "copy small objects", means.options.parallel, self._failed)
         try:
             while self._open or self._held or not self._exhausted:
