@@ -32,12 +32,15 @@ BODY = random.Random(6).randbytes(9 * PART + 1)
 QUICK = {"HYPEREXPORT_RETRY_INITIAL_DELAY": "0.01s", "HYPEREXPORT_RETRY_MAX_DELAY": "0.05s"}
 SMALL = {"HYPEREXPORT_TRANSFER_PART_SIZE": "64KiB", "HYPEREXPORT_TRANSFER_PARALLEL": "2"}
 WATCHED = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from hypersdk.cli import run
 code = run(sys.argv[1:])
 heavy = {"oci", "sqlalchemy", "yaml", "pydantic", "rich", "requests"} & {name.partition(".")[0] for name in sys.modules}
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, sorted(heavy), file=sys.stderr)
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
+print(code, peak, sorted(heavy), file=sys.stderr)
 """
+"""The command, and behind its own output: status, peak of its memory in MiB, heavy modules that it loaded."""
 
 
 @dataclass
