@@ -24,6 +24,10 @@ SPOOLED = GIB
 """Bytes of such files at once; two of them, if one alone is larger."""
 
 
+MOST_SIZES = 32
+"""Sizes from the first to the last: doubled so often, one byte is more than any part may have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Growth:
     """The sizes of parts by their number.
@@ -71,7 +75,7 @@ def growth_for(
     """
     begin = min(max(first, smallest, 1), largest)
     found = Growth(begin, most, largest, most)
-    for sizes in range(2, most + 1):
+    for sizes in range(2, min(most, MOST_SIZES) + 1):
         if found.capacity >= limit:
             break
         found = Growth(begin, -(-most // sizes), largest, most)
