@@ -212,6 +212,7 @@ class _Fetch:
         self.place = place
         self.progress = progress
         self.done = sum(each.length for each in known)
+        self.received = 0
         self._unsettled = 0
         self._missing = list(gaps(info.size, known))
 
@@ -237,7 +238,7 @@ class _Fetch:
         finally:
             self._writer.close()
             self._note()  # whatever ended it, whole ranges are kept
-        self.progress.turn(self.done)
+        self._turn(0)
 
     def admit(self) -> None:
         """Let one more range begin: no more are under way than asked for, those that are being written included.
@@ -263,6 +264,8 @@ class _Fetch:
     def _turn(self, moving: int, timeout: float | None = None) -> None:
         self._note(timeout)
         self._writer.check()
+        self.progress.count(wire=self.received)
+        self.received = 0
         self.progress.turn(self.done + moving)
 
     def _note(self, timeout: float | None = None) -> None:
@@ -283,6 +286,7 @@ class _RangePart:
         self.crc = 0
         self._fetch = fetch
         self._buffer: Buffer | None = None
+        self._view: memoryview | None = None  # that of the buffer
         self._filled = 0
         self._handed = 0
         self._standing = 0
@@ -319,16 +323,30 @@ class _RangePart:
         return self._standing == self.wanted.length
 
     def _take(self, data: memoryview) -> None:
-        self._fetch.progress.count(wire=len(data))
+        count = len(data)
+        self._fetch.received += count
+        stop = self._filled + count
+        if self._view is None or stop >= BUFFER:
+            self._take_over(data)
+            return
+        self._view[self._filled : stop] = data  # nearly always: see `Exchange.on_body`
+        self._filled = stop
+
+    def _take_over(self, data: memoryview) -> None:
+        """Take bytes that begin a buffer, or fill one."""
         while data:
-            if self._buffer is None:
-                self._buffer = self._fetch.buffer()
+            view = self._begin_buffer() if self._view is None else self._view
             count = min(len(data), BUFFER - self._filled)
-            self._buffer.view[self._filled : self._filled + count] = data[:count]
+            view[self._filled : self._filled + count] = data[:count]
             self._filled += count
             data = data[count:]
             if self._filled == BUFFER:
                 self._flush()
+
+    def _begin_buffer(self) -> memoryview:
+        self._buffer = self._fetch.buffer()
+        self._view = self._buffer.view
+        return self._view
 
     def _flush(self) -> None:
         if self._buffer is None:
@@ -338,7 +356,7 @@ class _RangePart:
         offset = self.wanted.start + self._handed
         piece = Piece(self, self._buffer, self._filled, offset, self._skip_zeros)
         self._handed += self._filled
-        self._buffer, self._filled = None, 0
+        self._buffer, self._view, self._filled = None, None, 0
         self._fetch.hand_over(piece)
 
     def _copy(self, local: LocalRange) -> None:

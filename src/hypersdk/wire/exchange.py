@@ -7,6 +7,7 @@ this one request, until `Wire.resume`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 
 from hypersdk import errors
@@ -70,6 +71,7 @@ class Exchange:
         self._refusal = False
         self._due: int | None = None
         self._received = 0
+        self._most = -1  # most bytes that the sink may get: none before the head was checked
 
     @property
     def moved(self) -> int:
@@ -81,11 +83,18 @@ class Exchange:
         return self._guard(lambda: self._take_header(raw))
 
     def on_body(self, data: bytes) -> int | None:
-        """Take body bytes. It is called for each TLS record of 16 KiB, 65,000 times a GiB."""
+        """Take body bytes. It is called for each TLS record of 16 KiB, 65,000 times a GiB: hence so few steps."""
+        received = self._received + len(data)
         try:
-            return None if self._take_body(data) else PAUSE
+            if received > self._most:
+                self._take_other(data, received)
+            elif self._sink(memoryview(data)) is False:
+                return PAUSE
+            else:
+                self._received = received
         except BaseException as error:  # noqa: BLE001 - as in `_guard`
             return self._failed(error)
+        return None
 
     def on_read(self, size: int) -> bytes | int:
         """Give up to `size` bytes of the request's body; empty at its end."""
@@ -169,21 +178,15 @@ class Exchange:
         self._refusal = replies.is_refusal(self.request.expect, self._status)
         if not self._refusal:
             self._due = replies.check_head(self.request, self._status, self._headers)
+            self._most = sys.maxsize if self._due is None else self._due
 
-    def _take_body(self, data: bytes) -> bool:
-        """False = the sink has no room yet."""
-        if self._refusal:
-            self._kept += data[: EXPLANATION_LIMIT - len(self._kept)]
-            if len(self._kept) >= EXPLANATION_LIMIT:
-                raise self._explain(self.request, self._status, self._headers, bytes(self._kept))
-            return True
-        received = self._received + len(data)
-        if self._due is not None and received > self._due:
+    def _take_other(self, data: bytes, received: int) -> None:
+        """Take bytes of a refusal, or find that there are more than are due."""
+        if not self._refusal:
             replies.check_received(self.request, received, self._due)
-        if self._sink(memoryview(data)) is False:
-            return False
-        self._received = received
-        return True
+        self._kept += data[: EXPLANATION_LIMIT - len(self._kept)]
+        if len(self._kept) >= EXPLANATION_LIMIT:
+            raise self._explain(self.request, self._status, self._headers, bytes(self._kept))
 
     def _keep(self, data: memoryview) -> None:
         if len(self._kept) + len(data) > self._limit:
