@@ -7,12 +7,14 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from emulator import REGION, TENANCY, USER, Emulator, fingerprint, public_pem
 from hyperexport import Ended, Hyperexport
+from raw_server import OneObject, RawServer, send
 
 PASS_PHRASE = "correct-horse-battery"
 PROXY_PASSWORD = "pr0xy-s3cret"
@@ -95,4 +97,43 @@ def test_no_secret_leaves_the_process(start_emulator: Callable[..., Emulator], t
     outputs += [hyper.run(*export, "--json"), hyper.run("runs", "show", "", "--json"), hyper.run("runs", "list")]
     assert outputs[-3].code == 0, outputs[-3].err
     assert (hyper.folder / "web.qcow2.manifest.json").exists()
+    assert told(hyper.folder, outputs, secrets) == []
+
+
+def test_addresses_that_authorize_themselves_stay_secret(
+    start_emulator: Callable[..., Emulator], tmp_path: Path
+) -> None:
+    """Tokens of links and signatures of presigned addresses are in no output, journal or file of any copy's ending."""
+    emulator = start_emulator()
+    (tmp_path / "home").mkdir()
+    hyper = Hyperexport(emulator, tmp_path / "home")
+    hyper.environ |= {"HYPEREXPORT_TRANSFER_PART_SIZE": "64KiB", "HYPEREXPORT_TRANSFER_PARALLEL": "1"}
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    details = {"name": "l", "accessType": "AnyObjectReadWrite", "bucketListingAction": "ListObjects"}
+    path = f"/n/{emulator.namespace}/b/exports/p"
+    made = emulator.call("POST", path, {**details, "timeExpires": until}).json
+    body, signature = bytes(range(256)) * 1024, "s1gnature-of-somebody"
+    (hyper.folder / "source").write_bytes(body)
+    with RawServer(OneObject(body, faults=[None, None, *[lambda _, peer: send(peer, 403)] * 9])) as server:
+        web = f"{server.url}/disk?X-Signature={signature}"
+        secrets, link = [signature, *links(emulator)], made["fullPath"]
+        outputs = [
+            hyper.run("cp", "source", f"{link}disk", *LOUD, "--json"),
+            hyper.run("cp", "source", f"{link}disk", *LOUD, "--jsonl"),
+            hyper.run("cp", f"{link}disk", "copy", *LOUD, "--dry-run"),
+            hyper.run("ls", "-r", link, *LOUD),
+            hyper.run("stat", f"{link}disk", *LOUD, "--json"),
+            hyper.run("rm", "--yes", f"{link}disk", *LOUD),
+            hyper.run("rm", "--yes", web, *LOUD),
+            hyper.run("cp", web, "web", *LOUD),
+        ]
+        assert [ended.code for ended in outputs] == [0, 0, 0, 0, 0, 2, 2, 4], [ended.err for ended in outputs]
+    outputs += [hyper.run("cp", web, "web", *LOUD, environ={"HYPEREXPORT_NETWORK_MONITOR": "false"})]
+    emulator.fault("GetObject", "error", skip=2, times="any", status=404, code="NotAuthorizedOrNotFound")
+    outputs += [hyper.run("cp", f"{link}disk", "copy", *LOUD, "--jsonl")]
+    assert [ended.code for ended in outputs[-2:]] == [8, 5], [ended.err for ended in outputs[-2:]]
+    assert len(list(hyper.folder.glob(".hx-*.journal"))) == 2
+    assert emulator.call("DELETE", f"{path}/{made['id']}").status == 204
+    outputs += [hyper.run(*line, *LOUD) for line in (("ls", link), ("cp", f"{link}disk", "x"), ("cp", "x/y?z", link))]
+    assert all(ended.code for ended in outputs[-3:])
     assert told(hyper.folder, outputs, secrets) == []
