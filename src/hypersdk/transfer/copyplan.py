@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by, skipped
 from hypersdk.transfer.partial import partial_name
 from hypersdk.transfer.same import settle
+from hypersdk.transfer.small import SMALL
 
 WORTH_LISTING = 8
 """So many items are worth a list of the target: fewer are looked at one by one."""
@@ -34,8 +36,8 @@ WORTH_LISTING = 8
 BLOCK = 512
 """Bytes of one unit of st_blocks (stat(2))."""
 
-LISTED_FOR_ITEM = 100
-"""A target is listed up to so many names for each item: one that holds far more is not read to its end."""
+LISTED_FOR_ITEM = 1000
+"""A target is listed up to so many names for each item: that is a page, so a list costs no more than the copies do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def plan_copy(
     entries = [replace(entry, name=goal.name) for entry in found.entries] if goal.name else list(found.entries)
     folding = folding_of(goal.base) if goal.base.scheme == "file" and may_collide(entries) else EXACT
     named = name_targets(entries, goal.base, folding)
-    there = _listed(target, goal.base, len(named.targets))
+    there = _standing_there(target, goal.base, named, call)
     return CopyPlan(
         found.root,
         goal.base,
@@ -214,13 +216,20 @@ def _partial(path: str) -> Iterator[str]:
         yield f"{place}, {format_size(place.lstat().st_blocks * BLOCK)} of {path}"
 
 
-def _listed(target: Store, base: ObjectRef, count: int) -> dict[ObjectRef, ObjectInfo]:
-    """What stands below the target, if that saves requests. A part of it will do: nothing rests on an absence."""
-    if base.scheme != "oci" or count < WORTH_LISTING:
+def _standing_there(target: Store, base: ObjectRef, named: Named, call: Call) -> dict[ObjectRef, ObjectInfo]:
+    """What stands at the targets already, so that no body is sent in vain. Nothing rests on an absence."""
+    if base.scheme == "file":
         return {}
-    with suppress(errors.PermissionDenied, errors.UsageError):  # who may not list may still write
-        return {info.ref: info for info in islice(target.list(base), LISTED_FOR_ITEM * count)}
-    return {}
+    if len(named.targets) >= WORTH_LISTING:
+        with suppress(errors.PermissionDenied, errors.NotFoundError, errors.UsageError):  # a writer may not list
+            return {info.ref: info for info in islice(target.list(base), LISTED_FOR_ITEM * len(named.targets))}
+        return {}
+    found = {}
+    for entry, ref in named.targets:
+        if entry.info.size <= SMALL:  # large ones are looked at before they move
+            with suppress(errors.AuthError, errors.NotFoundError, errors.RequestRefused):
+                found[ref] = call(f"look at {ref}", partial(target.head, ref))
+    return found
 
 
 def _refused(found: Selection, named: Named, base: ObjectRef) -> Iterator[Outcome]:
