@@ -432,6 +432,71 @@ def test_journal_holds_no_secret(desk):
         assert secret not in text
 
 
+def test_stopped_before_the_commit(desk):
+    """An upload that is stopped when all was sent only needs its commit."""
+    stop = StopFlag()
+    with pytest.raises(errors.Interrupted) as caught:
+        desk.send(stop=stop, advanced=lambda done, _: stop.set() if done == len(BODY) else None)
+    resumed = desk.sent(lambda: desk.expect_done(desk.send()))
+    # the last part may have been on its way still
+    assert resumed in ([], [PARTS])
+    assert f"of {PARTS} parts" in caught.value.__notes__[0]
+
+
+def test_name_that_is_taken_meanwhile(desk):
+    """C016: an object that somebody puts there while parts travel is not replaced, and nothing of ours is left."""
+    put = PutOptions(PutCondition(if_absent=True))
+
+    def advanced(done: int, _total: int) -> None:
+        if done > 3 * PART:
+            desk.emulator.put(desk.bucket, desk.ref.name, b"theirs")
+
+    with pytest.raises(errors.AlreadyExists):
+        desk.send(put=put, advanced=advanced)
+    assert desk.emulator.get(desk.bucket, desk.ref.name).body == b"theirs"
+    assert desk.uploads() == []
+    assert list(desk.journals.iterdir()) == []
+
+
+def test_only_over_the_object_that_was_seen(desk):
+    """An upload over a pinned etag replaces exactly that object, resumed or not; another one is refused."""
+    desk.emulator.put(desk.bucket, desk.ref.name, b"old")
+    put = PutOptions(PutCondition(if_match=desk.store.head(desk.ref).etag))
+    desk.broken(put=put)
+    desk.expect_done(desk.send(put=put))
+    with pytest.raises(errors.PreconditionFailed):
+        desk.send(put=put)
+    assert desk.emulator.get(desk.bucket, desk.ref.name).body == BODY
+
+
+@pytest.mark.parametrize(
+    ("effect", "fields"),
+    [
+        ("flip-request", {"at": 50}),
+        ("store-flipped", {"at": 50}),
+        ("cut-request", {"afterBytes": 600}),
+        ("early-refusal", {"status": 503, "code": "ServiceUnavailable", "afterBytes": 10}),
+        ("html", {}),
+        ("lost-response", {}),
+        ("error", {"status": 429, "code": "TooManyRequests", "headers": {"retry-after": "0"}}),
+        ("error", {"status": 409, "code": "ConcurrentObjectUpdate"}),
+    ],
+)
+def test_faults_of_parts_that_pass(desk, effect, fields):
+    """Whatever happens to single parts, bits that flip on the way or at the service included, the object is right."""
+    desk.emulator.fault("UploadPart", effect, times=3, skip=2, **fields)
+    desk.expect_done(desk.send(parallel=4))
+
+
+def test_part_that_is_always_wrong(desk):
+    """A part that never arrives as it was sent ends the upload, which can go on later; nothing is committed."""
+    desk.emulator.fault("UploadPart", "store-flipped", at=5, partNumber=3, times=5)
+    with pytest.raises(errors.ReplyRefused, match=r"part 3 .*sent was crc32c"):
+        desk.send()
+    assert not desk.store.exists(desk.ref)
+    desk.expect_done(desk.send())
+
+
 def link_to(desk: Desk) -> LinkStore:
     """A new link to the object."""
     expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()

@@ -174,6 +174,7 @@ class _Sending:
             return self._committed_before()
         if before.intent.source != intent.source:
             self._say(f"{intent.source.path} was written to since its upload began: parts that differ are sent again")
+        self._say(f"goes on with the upload of {intent.source.path}: {len(listed)} of {len(self._cut)} parts are there")
         self._sent = still_good(self._source, listed, before.parts, self._cut, self._retrier.waiter.tick)
         self._upload = upload
         if not before.upload_id:

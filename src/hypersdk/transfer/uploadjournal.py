@@ -145,6 +145,8 @@ class UploadJournal:
             if self._descriptor is not None:
                 os.ftruncate(self._descriptor, 0)
             self._append({"format": FORMAT, **asdict(intent)}, durably=True)
+            if self._writes:
+                _sync_directory(self._path)
 
     def created(self, upload_id: str) -> None:
         """Note durably what was created."""
@@ -239,6 +241,14 @@ def _open_locked(path: str) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the process that had it has deleted it: there is a new one, or none
+
+
+def _sync_directory(path: str) -> None:
+    directory = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _unrecorded(path: str, error: OSError) -> str:
