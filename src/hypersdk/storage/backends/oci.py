@@ -1,4 +1,4 @@
-"""Oracle's Object Storage. Small control calls go through the SDK, bodies (put, ranges, parts) through `wire`.
+"""Oracle's Object Storage. Control calls go through the SDK; bodies and HEAD, all that a copy needs, through `wire`.
 
 Facts of the service that this file rests on (docs.oracle.com, "Object Storage", and its API reference): etags are
 opaque and never quoted; `md5` of a listing is a composite of the parts when it holds a "-"; a multipart object's CRC32C
@@ -293,9 +293,7 @@ class OciStore:
         return sdk_call(what, str(ref), lambda: function(ref.namespace, ref.bucket, *arguments, **options))
 
     def _object(self, what: str, ref: ObjectRef, operation: str, *arguments: Any, **options: Any) -> Any:
-        if not ref.name.strip():
-            # The SDK refuses such names with a ValueError before it asks anybody.
-            raise errors.UsageError(f"{what}: this names no object: {str(ref)!r}", resource=str(ref))
+        _demand_name(what, ref)
         return self._bucket(what, ref, operation, ref.name, *arguments, **options)
 
     def _pages(
@@ -326,9 +324,10 @@ class OciStore:
             token = following
 
     def _head(self, ref: ObjectRef) -> Mapping[str, str]:
-        version = {"version_id": ref.version} if ref.version else {}
-        headers: Mapping[str, str] = self._object("look at object", ref, "head_object", **version).headers
-        return headers
+        _demand_name("look at object", ref)
+        query = {"versionId": ref.version} if ref.version else {}
+        expect = Expectation(needs="opc-request-id")
+        return self._wire.call(self._request("HEAD", self._url("o", ref, query), ref, {}, expect)).headers
 
     def _demand_listed(self, ref: ObjectRef, error: errors.NotFoundError) -> None:
         """Find out what a HEAD's 404 means: its reply has no body, a listing of the same name has one.
@@ -375,7 +374,17 @@ class OciStore:
     def _request(
         self, method: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation
     ) -> Request:
-        return Request(method, url, str(ref), headers, self._session.sign, expect, oci_replies.explain)
+        return Request(method, url, str(ref), headers, self._session.sign, expect, self._explain)
+
+    def _explain(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
+        self._session.heard(headers)
+        return oci_replies.explain(request, status, headers, body)
+
+
+def _demand_name(what: str, ref: ObjectRef) -> None:
+    """Refuse what names no object: the SDK has a ValueError for it, and a path without a name is the bucket's list."""
+    if not ref.name.strip():
+        raise errors.UsageError(f"{what}: this names no object: {str(ref)!r}", resource=str(ref))
 
 
 def _absent_is_fine(code: str, function: Callable[[], object]) -> None:

@@ -168,7 +168,11 @@ class OciSession:
         return client
 
     def _remember_date(self, response: Any, *_args: Any, **_kwargs: Any) -> None:
-        if date := response.headers.get("date"):
+        self.heard(response.headers)
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """Remember when a reply was sent, by the service's clock; its headers' names are in lower case."""
+        if date := headers.get("date"):
             self._last_date = (date, self._now())
 
     def sign(self, method: str, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
@@ -214,7 +218,7 @@ class OciSession:
         """Say in one line what most likely made the service answer 401, and what to do.
 
         Args:
-            reply_date: the reply's `Date` header; None = that of the last reply to a client of this session.
+            reply_date: the reply's `Date` header; None = that of the last reply heard.
         """
         date, now = (reply_date, self._now()) if reply_date else (self._last_date or (None, self._now()))
         theirs = read_date(date)

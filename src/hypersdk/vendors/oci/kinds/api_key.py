@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from hypersdk import errors
 from hypersdk.vendors.oci.credentials import API_KEY, OciSettings, demand
 from hypersdk.vendors.oci.keys import fingerprint, load_private_key
 from hypersdk.vendors.oci.kinds.grant import Grant, Who
+from hypersdk.vendors.oci.signing import ApiKeySigner
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class ApiKey:
         computed = fingerprint(key)
         _check_fingerprint(self.settings, computed)
         who = Who(tenancy, principal=user)
-        return Grant(_signer(key, tenancy, user, computed), who, mark=computed, fingerprint=computed)
+        return Grant(ApiKeySigner(key, tenancy, user, computed), who, mark=computed, fingerprint=computed)
 
     def why_refused(self, grant: Grant, _when: datetime) -> str:
         """OCI compares fingerprint, user and tenancy, and never says which of them is wrong."""
@@ -41,16 +38,6 @@ class ApiKey:
             f"in tenancy {grant.who.tenancy_id}? "
             f"A new key takes a minute to be known in every region"
         )
-
-
-def _signer(key: RSAPrivateKey, tenancy: str, user: str, computed: str) -> Any:
-    from oci.signer import Signer
-
-    # The SDK's signer takes no opened key, only its text.
-    opened = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Signer(tenancy, user, computed, None, private_key_content=opened)
 
 
 def _check_fingerprint(settings: OciSettings, computed: str) -> None:
