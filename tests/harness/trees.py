@@ -77,10 +77,10 @@ class Copies:
         """From directory to directory."""
         return self._copy(self.files, folder(self.source), self.files, folder(self.target), **fields)
 
-    def fill(self, files: dict[str, bytes], bucket: str = HERE) -> None:
+    def fill(self, files: dict[str, bytes], bucket: str = HERE, **fields: Any) -> None:
         """Put objects into a bucket."""
         for name, body in files.items():
-            self.cloud.put(name, body, bucket)
+            self.cloud.put(name, body, bucket, **fields)
 
     def filled(self, bucket: str = THERE) -> dict[str, bytes]:
         """All objects of a bucket."""
