@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from hypersdk.network import NetworkMonitor
     from hypersdk.retry import RetryPolicy
     from hypersdk.waiting import StopFlag
-    from hypersdk.wiring import connect, download, export_instance, open_store, plan_export, upload
+    from hypersdk.wiring import (
+        connect,
+        copy,
+        download,
+        download_stream,
+        export_instance,
+        open_store,
+        plan_export,
+        upload,
+        upload_stream,
+    )
 
 __version__ = "0.1.0"
 
@@ -45,7 +55,9 @@ _HOME = {
     "StopFlag": "hypersdk.waiting",
     "callback_reporter": "hypersdk.events",
     "connect": "hypersdk.wiring",
+    "copy": "hypersdk.wiring",
     "download": "hypersdk.wiring",
+    "download_stream": "hypersdk.wiring",
     "errors": "",
     "export_instance": "hypersdk.wiring",
     "load_config": "hypersdk.config",
@@ -53,6 +65,7 @@ _HOME = {
     "open_store": "hypersdk.wiring",
     "plan_export": "hypersdk.wiring",
     "upload": "hypersdk.wiring",
+    "upload_stream": "hypersdk.wiring",
 }
 """Public name -> module that holds it; "" = it is a module itself."""
 
@@ -77,7 +90,9 @@ __all__ = [
     "StopFlag",
     "callback_reporter",
     "connect",
+    "copy",
     "download",
+    "download_stream",
     "errors",
     "export_instance",
     "load_config",
@@ -85,6 +100,7 @@ __all__ = [
     "open_store",
     "plan_export",
     "upload",
+    "upload_stream",
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TypedDict
 from hypersdk import errors, events
 from hypersdk.bandwidth import Bucket, minute_of_week
 from hypersdk.config import Config, load_config
-from hypersdk.model import ObjectInfo, Proof
+from hypersdk.model import Checksum, ObjectInfo, Proof
 from hypersdk.network import NetworkMonitor
 from hypersdk.retry import Retrier
 from hypersdk.storage import url
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from hypersdk.runs.store import RunStore
     from hypersdk.storage.backends.oci import OciStore
     from hypersdk.storage.backends.web import WebStore
+    from hypersdk.transfer.inflow import Readable
     from hypersdk.transfer.options import TransferOptions
+    from hypersdk.transfer.outflow import Writable
     from hypersdk.vendors.oci.session import OciSession
     from hypersdk.wire.loop import Wire
 
@@ -340,6 +342,140 @@ def download(
     with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
         source = _object_of(address)
         return fetch_file(wiring.store(source), source.ref, path, overwrite=overwrite, **wiring.moving(progress))
+
+
+def copy(
+    source: str,
+    target: str,
+    config: Config | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> ObjectInfo:
+    """Copy one object between any two places, as `hyperexport cp` does; between two clouds nothing is stored here.
+
+    What stands at the target with the same bytes is left as it is. Metadata and content type of an object go along.
+
+    Args:
+        source: "oci://namespace/bucket/name", a pre-authenticated request, "https://host/path?query", or a path.
+        target: the same kinds; a directory, or an address that ends with "/", takes the copy under its own name.
+        config: None = loaded as the command does.
+        overwrite: replace what stands at the target with other bytes.
+        progress: `progress(done, total)` in bytes.
+        stop: ends the copy; finished parts of a file are kept.
+        monitor: knows whether the network is down; None = our own.
+
+    Returns:
+        The copy as it stands.
+
+    Raises:
+        AlreadyExists: another object stands there.
+        DestinationExists: another file stands there.
+        HypersdkError: it could not be copied; what was there is as it was.
+    """
+    from hypersdk.transfer.copying import copy_item
+    from hypersdk.transfer.copyplan import Wish, plan_copy
+
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
+        one, other = url.parse(source), url.parse(target)
+        stores = wiring.store(one), wiring.store(other)
+        plan = plan_copy(Wish(one.ref, other.ref), *stores, call=wiring.retrier.call)
+        if plan.many:
+            raise errors.UsageError(f"one object is needed, this is a pattern: {one}", resource=str(one))
+        journal = wiring.config.uploads
+        outcomes = [
+            *plan.refused,
+            *(
+                copy_item(item, *stores, overwrite=overwrite, journal=journal, **wiring.moving(progress))
+                for item in plan.items
+            ),
+        ]
+        (outcome,) = outcomes
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.target is not None
+        return outcome.target
+
+
+def upload_stream(
+    file: Readable,
+    address: str,
+    config: Config | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> ObjectInfo:
+    """Upload all bytes of a file object, however many they turn out to be, in bounded memory.
+
+    Each part and the whole are compared with what the service has. A stream cannot be read twice, so an interrupted
+    upload leaves nothing and begins anew.
+
+    Args:
+        file: open for reading bytes: a pipe, a socket's file, anything with `read`. It is not closed.
+        address: "oci://namespace/bucket/name", a pre-authenticated request that may write, or a path.
+        config: None = loaded as the command does.
+        overwrite: replace what stands there.
+        progress: `progress(done, read so far)` in bytes.
+        stop: ends the upload; nothing is left of it.
+        monitor: knows whether the network is down; None = our own.
+
+    Raises:
+        AlreadyExists: the name is taken; nothing was read.
+        HypersdkError: it could not be uploaded; nothing is left of it.
+    """
+    from hypersdk.storage.protocol import PutCondition, PutOptions
+    from hypersdk.transfer.sending import look
+    from hypersdk.transfer.streams import upload_stream
+
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
+        to = _object_of(address)
+        store = wiring.store(to)
+        if not overwrite:
+            with suppress(errors.AuthError):  # a link that may only write: the condition of the write decides
+                if look(store, to.ref, wiring.retrier) is not None:
+                    raise errors.AlreadyExists(f"the name is taken: {to}", resource=str(to))
+        put = PutOptions(PutCondition(if_absent=not overwrite))
+        return upload_stream(file, store, to.ref, put=put, **wiring.moving(progress))
+
+
+def download_stream(
+    address: str,
+    file: Writable,
+    config: Config | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> tuple[Checksum, ...]:
+    """Write all bytes of an object to a file object, in order, read by several requests at once, in bounded memory.
+
+    Args:
+        address: "oci://namespace/bucket/name", a pre-authenticated request, "https://host/path?query", or a path.
+        file: open for writing bytes: a pipe, a socket's file, anything with `write`. It is flushed, not closed.
+        config: None = loaded as the command does.
+        progress: `progress(done, total)` in bytes.
+        stop: ends the download.
+        monitor: knows whether the network is down; None = our own.
+
+    Returns:
+        The checksums of the bytes that were written, compared with the service's.
+
+    Raises:
+        VerificationError: the bytes are not those that the service vouches for; the last of them were not written.
+        BrokenPipeError: nobody reads any more.
+        HypersdkError: it could not be read whole; what was written is its start.
+    """
+    from hypersdk.transfer.streams import download_stream
+
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
+        source = _object_of(address)
+        store = wiring.store(source)
+        info = wiring.retrier.call(f"look at {source}", lambda: store.head(source.ref))
+        return download_stream(store, info, file, **wiring.moving(progress))
 
 
 def _object_of(text: str) -> url.Address:

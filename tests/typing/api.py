@@ -1,6 +1,7 @@
 """Checked by mypy, never run: the types that users of the library rely on."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import hypersdk
 from hypersdk import ExportOptions, ExportResult, Instance, StopFlag
@@ -23,6 +24,16 @@ def export(instance_id: str) -> str | None:
     )
     hypersdk.PercentReporter(plan, print)
     return result.local_path if plan.steps else None
+
+
+def move(source: str, target: str) -> int:
+    config = hypersdk.load_config()
+    copied: hypersdk.ObjectInfo = hypersdk.copy(source, target, config, overwrite=True, progress=show, stop=StopFlag())
+    with Path("in").open("rb") as file:
+        streamed: hypersdk.ObjectInfo = hypersdk.upload_stream(file, target, config, overwrite=True, progress=show)
+    with Path("out").open("wb") as file:
+        found: tuple[hypersdk.Checksum, ...] = hypersdk.download_stream(source, file, config, progress=show)
+    return copied.size + streamed.size + len(found)
 
 
 def stat(address: str) -> int:

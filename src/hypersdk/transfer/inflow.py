@@ -11,11 +11,18 @@ import io
 import os
 import select
 import stat
-from typing import Any
+from typing import Any, Protocol
 
 from hypersdk import errors
 
 _CAN_WAIT = (stat.S_ISFIFO, stat.S_ISSOCK, stat.S_ISCHR)
+
+
+class Readable(Protocol):
+    """What can be read as a stream; `readinto1` and `readinto` are used where they are offered."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """At most so many bytes; none at the end; None = there are none yet."""
 
 
 class Inflow:
@@ -28,8 +35,9 @@ class Inflow:
         UsageError: it cannot give bytes.
     """
 
-    def __init__(self, file: Any) -> None:
-        if isinstance(file, io.TextIOBase) or not hasattr(file, "read"):
+    def __init__(self, file: Readable) -> None:
+        given: object = file
+        if isinstance(given, io.TextIOBase) or not hasattr(given, "read"):
             raise errors.UsageError(f"not a stream of bytes: {file!r}", hint="open it in binary mode ('rb')")
         self.descriptor = _descriptor(file)
         """What can be waited for; None = reading may block, or never does."""
@@ -74,7 +82,7 @@ class Inflow:
         return len(data)
 
 
-def _descriptor(file: Any) -> int | None:
+def _descriptor(file: Readable) -> int | None:
     raw = file.raw if isinstance(file, io.BufferedReader) else file
     if not isinstance(raw, io.FileIO) or not hasattr(select, "poll"):
         return None

@@ -9,10 +9,17 @@ from __future__ import annotations
 import io
 import os
 import select
-from typing import Any
+from typing import Protocol
 
 from hypersdk import errors
 from hypersdk.storage.local import file_errors
+
+
+class Writable(Protocol):
+    """What can take a stream; it is flushed at the end where it offers that."""
+
+    def write(self, data: memoryview, /) -> int | None:
+        """Take some of the bytes, and say how many; None = all of them."""
 
 
 class Outflow:
@@ -25,8 +32,9 @@ class Outflow:
         UsageError: it cannot take bytes.
     """
 
-    def __init__(self, file: Any) -> None:
-        if isinstance(file, io.TextIOBase) or not hasattr(file, "write"):
+    def __init__(self, file: Writable) -> None:
+        given: object = file
+        if isinstance(given, io.TextIOBase) or not hasattr(given, "write"):
             raise errors.UsageError(f"no stream that takes bytes: {file!r}", hint="open it in binary mode ('wb')")
         raw = file.raw if isinstance(file, io.BufferedWriter | io.BufferedRandom) else file
         self._file = file

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, count
-from typing import Any
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef
@@ -22,9 +21,9 @@ from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
 from hypersdk.transfer.growth import FIRST, Growth, growth_for
 from hypersdk.transfer.held import Held, InFile, InMemory
-from hypersdk.transfer.inflow import Inflow
+from hypersdk.transfer.inflow import Inflow, Readable
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
-from hypersdk.transfer.outflow import Outflow
+from hypersdk.transfer.outflow import Outflow, Writable
 from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.sending import Sent, UploadPart
 from hypersdk.transfer.silence import Silence
@@ -42,7 +41,7 @@ NOT_RESUMED = "a stream cannot be resumed: nothing was written, give it again fr
 
 
 def upload_stream(
-    file: Any,
+    file: Readable,
     store: Store,
     ref: ObjectRef,
     *,
@@ -87,7 +86,7 @@ def upload_stream(
 def download_stream(
     store: Store,
     info: ObjectInfo,
-    file: Any,
+    file: Writable,
     *,
     wire: Wire,
     retrier: Retrier,
