@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cutting_relay import BUFFER, CuttingRelay
+from http_store import HttpStore, info_of, new_wire, retrier
 from raw_server import Asked, RawServer, send
+
+from hypersdk import errors
+from hypersdk.transfer.engine import download
+from hypersdk.transfer.options import TransferOptions
+from hypersdk.transfer.parts import ADVANCE
 
 MIB, GIB = 1 << 20, 1 << 30
 KILLS = 3
@@ -102,6 +110,27 @@ def test_killed_three_times_on_a_line_that_cuts(tmp_path: Path) -> None:
     """256 MiB, a cut each 4 MiB, three kills: the right file, and nothing comes twice but the parts in flight."""
     relay = resumed(tmp_path, 256 * MIB + 1, part=MIB, parallel=4, mean=4 * MIB, patience=60)
     assert relay.cuts > 20
+
+
+@pytest.mark.parametrize(("brings", "error"), [(ADVANCE, None), (10, errors.NetworkError)])
+def test_a_try_that_brings_bytes_spends_no_attempt(
+    tmp_path: Path, brings: int, error: type[errors.HypersdkError] | None
+) -> None:
+    """A part that is cut more often than it has attempts arrives if each try brings it further, and only then."""
+    body = random.Random(3).randbytes(10 * ADVANCE)
+
+    def cut(asked: Asked, peer: Any) -> bool | None:
+        assert asked.range is not None
+        start, stop = asked.range
+        place = f"bytes {start}-{stop - 1}/{len(body)}"
+        send(peer, 206, body[start:stop][:brings], etag="1", content_range=place, content_length=str(stop - start))
+        return stop - start <= brings
+
+    with RawServer(cut) as server, new_wire() as wire:
+        means = {"wire": wire, "retrier": retrier(attempts=3), "options": TransferOptions(part_size=len(body))}
+        with pytest.raises(error) if error else nullcontext():
+            download(HttpStore(server.url), info_of(body, etag="1"), str(tmp_path / "disk"), **means)
+        assert len(server.asked) == (3 if error else 10)
 
 
 @pytest.mark.soak

@@ -4,7 +4,8 @@ Rules of this file:
 - One loop in the caller's thread; a part that waits for its next try holds up no other part, but keeps its place: so
   memory stays bounded, and a service that asks to slow down is not sent more.
 - How many parts are in flight is the governor's to say: it sees the bytes of every turn and every refusal to hurry.
-- Attempts are counted per part under the run's policy. While the network is down nothing is submitted and no attempt is
+- Attempts are counted per part under the run's policy, anew after each try that brought it further than all before:
+  a line that cuts its connections is slow, not broken. While the network is down nothing is submitted and no attempt is
   spent, nor by what was in flight then, whenever it ends; it is served meanwhile, and its bytes prove the network up.
 - A 401 refreshes the credentials once; it ends the transfer if no request succeeded since the last refresh.
 - The stop flag and the hooks are looked at in every turn; whatever ends the loop, nothing stays in flight.
@@ -24,6 +25,9 @@ from hypersdk import errors
 from hypersdk.retry import Retrier
 from hypersdk.wire.loop import Completion, Wire
 from hypersdk.wire.request import Reply
+
+ADVANCE = 64 * 1024
+"""Bytes by which a try must be further than all before it, so that the attempts are counted anew."""
 
 TURN = 0.25
 """Longest time in seconds between two looks at stop flag and hooks while bytes flow."""
@@ -59,6 +63,7 @@ PartFailed = Callable[[Part, errors.HypersdkError], bool]
 class _Try:
     part: Part
     spent: int = 0
+    furthest: int = 0  # bytes of the try that brought most
     credentials: int = 0  # refreshes before it was signed
     outages: int = 0  # outages before it was submitted
 
@@ -223,6 +228,8 @@ class PartLoop:
             return
         if isinstance(error, errors.ThrottledError) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self._wire.governor.refused(self._retrier.waiter.clock())
+        if this.part.moved >= this.furthest + ADVANCE:
+            this.furthest, this.spent = this.part.moved, 0
         this.spent += 1
         delay = self._retrier.policy.next_delay(error, this.spent, self._retrier.random)
         if delay is None:
