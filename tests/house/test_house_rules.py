@@ -95,6 +95,10 @@ def test_retry_is_decided_in_one_place() -> None:
             "import hypersdk.cli; hypersdk.cli.run(['--help'])",
             {"oci", "pycurl", "sqlalchemy", "yaml", "rich", "aiohttp", "cryptography"},
         ),
+        (
+            "import hypersdk.cli; hypersdk.cli.run(['cp', '--help'])",
+            {"oci", "pycurl", "sqlalchemy", "yaml", "rich", "aiohttp", "cryptography", "hypersdk.transfer.copyplan"},
+        ),
     ],
 )
 def test_start_up_loads_nothing_heavy(statement: str, absent: set[str]) -> None:

@@ -255,7 +255,7 @@ _ALL = (
     _oci("tags", tags),
     Key("transfer", "part_size", size, "16MiB"),
     Key("transfer", "parallel", number(1, int), "16"),
-    Key("transfer", "bandwidth_limit", bandwidth, "off"),
+    Key("transfer", "bandwidth_limit", bandwidth, "off", spelling=Spelling(flag="bwlimit")),
     Key("transfer", "checksum", digests, "none"),
     Key("transfer", "verify", choice(RECEIVED, READ_BACK), RECEIVED),
     Key("retry", "max_attempts", number(1, int), "5"),
