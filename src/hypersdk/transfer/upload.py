@@ -296,8 +296,8 @@ class _Sending:
         what = f"{len(self._sent)} of {len(self._cut)} parts ({format_size(self._done)})"
         drop = f"oci os multipart abort -ns {ref.namespace} -bn {ref.bucket} -on {shlex.quote(ref.name)} --upload-id"
         return (
-            f"kept at {ref}: {what} of an unfinished upload, billed until it ends; the same command goes on with it;"
-            f" to drop it: {drop if ref.scheme == 'oci' else 'abort'} {upload.upload_id}"
+            f"{what} of an unfinished upload at {ref}, billed until it ends; the same command goes on with it; to drop"
+            f" it: {drop if ref.scheme == 'oci' else 'abort'} {upload.upload_id}"
         )
 
 
