@@ -206,6 +206,30 @@ def test_stat_of_a_plain_address(stranger: Stranger) -> None:
         assert (shown["size"], shown["etag"], shown["url"]) == (len(BODY), "etag-1", f"{server.url}/dir/disk")
 
 
+def test_a_size_that_nobody_told_is_told_by_none(stranger: Stranger) -> None:
+    """A server that sends no ranges and no size gives a whole file, whose size is shown then and not before."""
+
+    def answer(asked: Asked, peer: Any) -> None:
+        if asked.method == "HEAD":
+            send(peer, 200, content_length="-")
+        else:
+            peer.sendall(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+
+    with RawServer(answer) as server:
+        web = f"{server.url}/disk"
+        runs = [stranger.run("cp", web, "disk", "--json"), stranger.run("cp", web, "disk", "--json")]
+        rows = [json.loads(ended.stdout)["copy"]["items"][0] for ended in runs]
+        assert [(each["outcome"], each["size"], each["moved"]) for each in rows] == [
+            ("done", 3, 3),
+            ("refused", None, 0),
+        ]
+        assert json.loads(stranger.run("stat", web, "--json").stdout)["object"]["size"] is None
+        streamed = stranger.run("cp", web, "-")
+    assert (streamed.returncode, streamed.stdout) == (1, "")
+    assert "sends no ranges" in streamed.stderr
+    assert (stranger.home / "disk").read_bytes() == b"abc"
+
+
 # ---------------------------------------------------------------- pre-authenticated requests
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.output import moment
-from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.model import UNKNOWN_SIZE, ObjectInfo, ObjectRef
 from hypersdk.retry import Call, run_once
 from hypersdk.storage import url
 from hypersdk.storage.protocol import Store
@@ -59,7 +59,7 @@ def row(info: ObjectInfo) -> dict[str, Any]:
         "url": str(info.ref),
         "name": info.ref.name,
         "prefix": info.prefix,
-        "size": None if info.prefix else info.size,
+        "size": None if info.prefix or info.size == UNKNOWN_SIZE else info.size,
         "etag": info.etag or None,
         "modified": moment(info.modified),
         "storage_tier": info.storage_tier or None,

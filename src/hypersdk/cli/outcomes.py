@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from hypersdk import errors
-from hypersdk.model import format_size
+from hypersdk.model import UNKNOWN_SIZE, ObjectInfo, format_size
 from hypersdk.transfer.items import Item, Kind, Outcome
 
 SOME_FAILED = 3
@@ -47,13 +47,19 @@ def row(item: Item, outcome: Outcome | None) -> dict[str, Any]:
         "outcome": outcome.kind if outcome else PLANNED,
         "source": str(item.source.ref),
         "target": str(item.target),
-        "size": item.source.size,
+        "size": _size(item, target),
         "moved": outcome.moved if outcome else 0,
         "because": _because(outcome) if outcome else None,
         "code": outcome.error.code if outcome and outcome.error else None,
         "etag": (target.etag or None) if target else None,
         "checksums": {each.algorithm: each.value for each in checksums},
     }
+
+
+def _size(item: Item, target: ObjectInfo | None) -> int | None:
+    if item.source.size != UNKNOWN_SIZE:
+        return item.source.size
+    return target.size if target else None
 
 
 def _because(outcome: Outcome) -> str | None:

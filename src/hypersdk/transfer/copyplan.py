@@ -62,8 +62,8 @@ class CopyPlan:
 
     @property
     def size(self) -> int:
-        """Bytes of all items."""
-        return sum(item.source.size for item in self.items)
+        """Bytes of all items whose size is known."""
+        return sum(max(0, item.source.size) for item in self.items)
 
     @property
     def count(self) -> int:

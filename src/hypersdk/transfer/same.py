@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hypersdk import errors, events
-from hypersdk.model import Checksum, ObjectInfo, format_size
+from hypersdk.model import UNKNOWN_SIZE, Checksum, ObjectInfo, format_size
 from hypersdk.retry import Retrier
 from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import Store
@@ -52,6 +52,8 @@ def compare(source: ObjectInfo, target: ObjectInfo) -> Verdict:
     Returns:
         False for other sizes or a checksum that differs, True only for empty objects or a checksum in common.
     """
+    if source.size == UNKNOWN_SIZE:
+        return Verdict(same=False, because="how large the source is only its end tells")
     if source.size != target.size:
         return Verdict(
             same=False, because=f"{format_size(target.size)} stand there, {format_size(source.size)} were to be copied"

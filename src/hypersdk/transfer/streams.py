@@ -113,8 +113,15 @@ def download_stream(
         BrokenPipeError: nobody reads any more.
         FileError: the file object cannot be written.
         Stopped: asked to stop.
+        RequestRefused: its server sends no ranges.
         HypersdkError: a range could not be read.
     """
+    if not info.ranges:
+        raise errors.RequestRefused(
+            f"{info.ref}: its server sends no ranges, so that it cannot be streamed by several requests at once",
+            resource=str(info.ref),
+            hint="copy it to a file first",
+        )
     outflow = Outflow(file)
     progress = Progress(info.size, 0, advanced, retrier.waiter.report)
     window = Window(store, info, outflow, retrier=retrier, progress=progress)
