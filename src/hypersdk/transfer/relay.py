@@ -354,7 +354,6 @@ class Pipe:
         piece = bytes(data)
         self.crc = crc32c(piece, self.crc)
         self._pieces.append(piece)
-        self._count(len(piece))
         self._held += len(piece)
         if self._empty:
             self._empty = False
@@ -376,12 +375,10 @@ class Pipe:
             given[0], length = given[0][:size], size
         self._held -= length
         self.sent += length
-        self._count(length)
+        if self._progress:
+            self._progress.count(wire=2 * length)  # received, and sent
         if self._full and self._held <= ROOM // 2:
             self._full = False
             self._more()
         return b"".join(given)
 
-    def _count(self, moved: int) -> None:
-        if self._progress:
-            self._progress.count(wire=moved)

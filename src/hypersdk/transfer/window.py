@@ -158,6 +158,7 @@ class _Ranged:
         self.crc = 0
         self._window = window
         self._buffers = buffers
+        self._length = wanted.length
         self._filled = 0
 
     @property
@@ -168,7 +169,7 @@ class _Ranged:
     @property
     def whole(self) -> bool:
         """Whether all bytes have come."""
-        return self._filled == self.wanted.length
+        return self._filled == self._length
 
     def begin(self, wire: Wire, token: int) -> bool:
         """Ask for what is missing of the range; a local one is read at once."""
@@ -200,7 +201,7 @@ class _Ranged:
             self._buffers[number].view[used : used + count] = data[:count]
             self._filled += count
             data = data[count:]
-            if used + count == BUFFER or self.whole:
+            if used + count == BUFFER or self._filled == self._length:
                 with self._buffers[number].view[: used + count] as view:
                     self.crc = crc32c(view, self.crc)
 
