@@ -8,9 +8,12 @@ from email.utils import formatdate
 from types import SimpleNamespace
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from hypersdk import errors
 from hypersdk.vendors.oci import regions
+from hypersdk.vendors.oci.keys import PemPlace, open_private_key
 from hypersdk.vendors.oci.signing import ApiKeySigner
 
 TENANCY, USER, FINGERPRINT = "ocid1.tenancy.oc1..t", "ocid1.user.oc1..u", "20:3b:97:13:55:1c"
@@ -77,8 +80,6 @@ def test_a_table_that_may_be_replaced_is_not_believed(monkeypatch: pytest.Monkey
 
 def test_a_session_signs_without_the_sdk(key: rsa.RSAPrivateKey) -> None:
     """Opening a session with an API key, its region's address and a signature load no module of the SDK."""
-    from cryptography.hazmat.primitives import serialization
-
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
@@ -96,3 +97,19 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] == "oci"))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def _place() -> PemPlace:
+    return PemPlace("oci.key_content", "the key", None, "", "")
+
+
+def test_a_key_whose_numbers_do_not_fit_is_damaged(key: rsa.RSAPrivateKey) -> None:
+    """A key that parses, but whose private half is not that of its public half, is refused where it is opened."""
+    good = key.private_numbers()
+    d, dmp1, rest = good.d ^ 4, good.dmp1 ^ 2, (good.dmq1, good.iqmp, good.public_numbers)
+    broken = rsa.RSAPrivateNumbers(good.p, good.q, d, dmp1, *rest)
+    pem = broken.private_key(unsafe_skip_rsa_key_validation=True).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with pytest.raises(errors.AuthError, match="damaged: its numbers make no valid signature"):
+        open_private_key(pem, PemPlace("oci.key_content", "the key", None, "", ""))

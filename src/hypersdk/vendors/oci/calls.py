@@ -8,8 +8,6 @@ body a list without entries, which is why content type and length are checked he
 from __future__ import annotations
 
 import re
-import ssl
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,7 +53,9 @@ def sdk_call(what: str, resource: str, function: Callable[[], Any]) -> Any:
 
 def _came_from_reading(error: BaseException) -> bool:
     """Whether the SDK stumbled over a reply's body, not over what it was given to ask for."""
-    frames = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
+    from traceback import walk_tb
+
+    frames = (frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__))
     return "deserialize_response_data" in frames
 
 
@@ -80,6 +80,8 @@ def connection_error(what: str, resource: str, error: BaseException) -> errors.H
         resource: name of the resource for people.
         error: what the SDK or its HTTP library raised.
     """
+    import ssl
+
     from oci import exceptions
     from urllib3 import exceptions as http
 
