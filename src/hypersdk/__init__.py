@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from hypersdk.model import ByteRange, Checksum, Disk, Image, Instance, ObjectInfo, ObjectRef, Ocid, Proof, Secret
     from hypersdk.network import NetworkMonitor
     from hypersdk.retry import RetryPolicy
+    from hypersdk.transfer.items import Outcome
     from hypersdk.waiting import StopFlag
     from hypersdk.wiring import (
         connect,
         copy,
+        copy_tree,
         download,
         download_stream,
         export_instance,
@@ -48,6 +50,7 @@ _HOME = {
     "ObjectInfo": "hypersdk.model",
     "ObjectRef": "hypersdk.model",
     "Ocid": "hypersdk.model",
+    "Outcome": "hypersdk.transfer.items",
     "PercentReporter": "hypersdk.exports.percent",
     "Proof": "hypersdk.model",
     "RetryPolicy": "hypersdk.retry",
@@ -56,6 +59,7 @@ _HOME = {
     "callback_reporter": "hypersdk.events",
     "connect": "hypersdk.wiring",
     "copy": "hypersdk.wiring",
+    "copy_tree": "hypersdk.wiring",
     "download": "hypersdk.wiring",
     "download_stream": "hypersdk.wiring",
     "errors": "",
@@ -83,6 +87,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectRef",
     "Ocid",
+    "Outcome",
     "PercentReporter",
     "Proof",
     "RetryPolicy",
@@ -91,6 +96,7 @@ __all__ = [
     "callback_reporter",
     "connect",
     "copy",
+    "copy_tree",
     "download",
     "download_stream",
     "errors",

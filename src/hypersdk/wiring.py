@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from hypersdk.runs.store import RunStore
     from hypersdk.storage.backends.oci import OciStore
     from hypersdk.storage.backends.web import WebStore
+    from hypersdk.storage.protocol import PutOptions
+    from hypersdk.transfer.copyplan import CopyPlan, Wish
     from hypersdk.transfer.inflow import Readable
+    from hypersdk.transfer.items import Means, Outcome
     from hypersdk.transfer.options import TransferOptions
     from hypersdk.transfer.outflow import Writable
     from hypersdk.vendors.oci.session import OciSession
@@ -215,6 +218,45 @@ class Wiring:
             "advanced": progress or unwatched,
         }
 
+    def plan_copy(
+        self, wish: Wish, source: url.Address, target: url.Address, *, put: PutOptions, overwrite: bool
+    ) -> tuple[CopyPlan, Means]:
+        """What a copy will do, and what it takes; nothing is written.
+
+        Args:
+            wish: what is to be copied where.
+            source: the address in it, as it was read.
+            target: likewise.
+            put: metadata and content type of what is written to a cloud.
+            overwrite: replace what stands at a target with other bytes.
+
+        Raises:
+            HypersdkError: it cannot be, or the source cannot be listed to its end.
+        """
+        from hypersdk.transfer.copyplan import plan_copy
+        from hypersdk.transfer.items import Means
+
+        left_out: list[events.LeftOut] = []
+        told = self.waiter.report
+
+        def collect(event: events.Event) -> None:
+            if isinstance(event, events.LeftOut):
+                left_out.append(event)
+            told(event)
+
+        # A store keeps the reporter that it was made with.
+        self.waiter.report = collect
+        try:
+            one = self.store(source)
+        finally:
+            self.waiter.report = told
+        other = self.store(target)
+        if put.metadata and not other.capabilities.metadata:
+            raise errors.UsageError(f"no metadata can be kept there: {target}", resource=str(target))
+        plan = plan_copy(wish, one, other, call=self.retrier.call, left_out=left_out)
+        options, journal = self.config.transfer, self.config.uploads
+        return plan, Means(one, other, self.wire, self.retrier, options, put, overwrite=overwrite, journal=journal)
+
     def store(self, address: url.Address) -> Store:
         """The store of an address, from `url.parse`; one that authorizes itself needs no credentials.
 
@@ -375,28 +417,69 @@ def copy(
         DestinationExists: another file stands there.
         HypersdkError: it could not be copied; what was there is as it was.
     """
-    from hypersdk.transfer.copying import copy_item
-    from hypersdk.transfer.copyplan import Wish, plan_copy
+    from hypersdk.storage.protocol import NO_OPTIONS
+    from hypersdk.transfer.copyplan import Wish, carry_out
+    from hypersdk.transfer.engine import unwatched
 
     with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
         one, other = url.parse(source), url.parse(target)
-        stores = wiring.store(one), wiring.store(other)
-        plan = plan_copy(Wish(one.ref, other.ref), *stores, call=wiring.retrier.call)
+        plan, means = wiring.plan_copy(Wish(one.ref, other.ref), one, other, put=NO_OPTIONS, overwrite=overwrite)
         if plan.many:
             raise errors.UsageError(f"one object is needed, this is a pattern: {one}", resource=str(one))
-        journal = wiring.config.uploads
-        outcomes = [
-            *plan.refused,
-            *(
-                copy_item(item, *stores, overwrite=overwrite, journal=journal, **wiring.moving(progress))
-                for item in plan.items
-            ),
-        ]
-        (outcome,) = outcomes
+        (outcome,) = carry_out(plan, means, progress or unwatched)
         if outcome.error is not None:
             raise outcome.error
         assert outcome.target is not None
         return outcome.target
+
+
+def copy_tree(
+    source: str,
+    target: str,
+    config: Config | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    reporter: events.Reporter | None = None,
+    stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
+) -> Iterator[Outcome]:
+    """Copy all objects under an address, or those that a pattern means, as `hyperexport cp -r` does.
+
+    What stands at its target with the same bytes is skipped; one failure ends no other. The same call goes on with what
+    an interrupted one left.
+
+    Args:
+        source: "oci://namespace/bucket/prefix", a pre-authenticated request that lists, or a path; or a pattern.
+        target: the prefix or directory under which each lies at its path relative to the source.
+        config: None = loaded as the command does.
+        include: patterns of names relative to the source; none = everything.
+        exclude: patterns of names that are left out; they win.
+        overwrite: replace what stands at a target with other bytes.
+        progress: `progress(done, total)` in bytes.
+        reporter: told what happens.
+        stop: ends the copy; finished parts are kept.
+        monitor: knows whether the network is down; None = our own.
+
+    Yields:
+        How each ended, as it ends; the copy goes on while they are taken.
+
+    Raises:
+        HypersdkError: before the first byte: the source cannot be listed to its end, or nothing can go to the target.
+    """
+    from hypersdk.storage.protocol import NO_OPTIONS
+    from hypersdk.storage.selection import Filter
+    from hypersdk.transfer.copyplan import Wish, carry_out
+    from hypersdk.transfer.engine import unwatched
+
+    waiter = Waiter(stop=stop or StopFlag(), report=reporter or events.null_reporter)
+    with Wiring(config or load_config(), waiter, monitor) as wiring:
+        one, other = url.parse(source), url.parse(target)
+        wish = Wish(one.ref, other.ref, recursive=True, chosen=Filter(include, exclude))
+        plan, means = wiring.plan_copy(wish, one, other, put=NO_OPTIONS, overwrite=overwrite)
+        yield from carry_out(plan, means, progress or unwatched)
 
 
 def upload_stream(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hypersdk import errors, events
+from hypersdk import errors
 from hypersdk.cli.options import connection_options, output_options, setting_option, verification_options
 
 if TYPE_CHECKING:
@@ -94,44 +94,27 @@ class _Copy:
         self._source = source
         self._target = target
         self._given = given
-        self._left_out: list[events.LeftOut] = []
         self._progress = CopyProgress(sum(each.ref.scheme != "file" for each in (source, target)))
         self._report = CopyReport(context, self._progress, str(source), str(target), given)
 
     def run(self, put: PutOptions) -> int:
         """Copy, print, and say how it ended."""
-        with self._report.watched(self._take):
-            means = self._means(put)
-            plan, means = self._planned(means)
+        with self._report.watched(self._progress):
+            plan, means = self._planned(put)
             self._report.started(plan.count, plan.size)
             for item, outcome in self._ending(plan, means):
                 self._report.note(item, outcome)
         return self._report.end()
 
-    def _take(self, event: events.Event) -> None:
-        if isinstance(event, events.LeftOut):
-            self._left_out.append(event)
-        else:
-            self._progress(event)
-
-    def _means(self, put: PutOptions) -> Means:
-        from hypersdk.transfer.items import Means
-
-        wiring, overwrite = self._wiring, self._given["overwrite"]
-        source, target = wiring.store(self._source), wiring.store(self._target)
-        if put.metadata and not target.capabilities.metadata:
-            raise errors.UsageError(f"no metadata can be kept there: {self._target}", resource=str(self._target))
-        options, journal = wiring.config.transfer, wiring.config.uploads
-        return Means(source, target, wiring.wire, wiring.retrier, options, put, overwrite=overwrite, journal=journal)
-
-    def _planned(self, means: Means) -> tuple[CopyPlan, Means]:
+    def _planned(self, put: PutOptions) -> tuple[CopyPlan, Means]:
         from hypersdk.storage.selection import Filter
-        from hypersdk.transfer.copyplan import Wish, pin, plan_copy
+        from hypersdk.transfer.copyplan import Wish, pin
 
-        chosen = Filter(self._given["include"], self._given["exclude"])
-        wish = Wish(self._source.ref, self._target.ref, recursive=self._given["recursive"], chosen=chosen)
-        plan = plan_copy(wish, means.source, means.target, call=means.retrier.call, left_out=self._left_out)
-        etag = self._given["if_match"]
+        given, one, other = self._given, self._source, self._target
+        chosen = Filter(given["include"], given["exclude"])
+        wish = Wish(one.ref, other.ref, recursive=given["recursive"], chosen=chosen)
+        plan, means = self._wiring.plan_copy(wish, one, other, put=put, overwrite=given["overwrite"])
+        etag = given["if_match"]
         return pin(plan, means, etag) if etag else (plan, means)
 
     def _ending(self, plan: CopyPlan, means: Means) -> Iterator[tuple[Item, Outcome | None]]:
