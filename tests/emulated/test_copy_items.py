@@ -240,6 +240,15 @@ def test_links_below_the_target_are_not_followed(copies, tmp_path):
     assert list(outside.iterdir()) == []
 
 
+def test_a_file_in_place_of_a_directory_fails_its_items_alone(copies):
+    """C029: where a file stands nothing comes below it: those items fail by name, the file stays, the rest is done."""
+    plant(copies.target, {"d1": b"a file", "large": b"another"})
+    outcomes = copies.down()
+    below = {name for name in FILES if name.startswith(("d1/", "large/"))}
+    assert kinds(outcomes) == {"done": set(FILES) - below, "failed": below}
+    assert (copies.target / "d1").read_bytes() == b"a file"
+
+
 def test_names_that_no_file_can_have_fail_alone(copies, cloud):
     """Rule 2: a name with `..` or an empty component never leaves its root, and fails by name."""
     for name in ("../out", "a//b", "c/."):

@@ -22,7 +22,8 @@ from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
 from hypersdk.transfer.options import DEFAULTS, TransferOptions
 from hypersdk.transfer.relay import relay
 from hypersdk.transfer.same import expect_readable, settle
-from hypersdk.transfer.small import Tally, copy_small, ends_all, is_small
+from hypersdk.transfer.small import copy_small, ends_all, is_small
+from hypersdk.transfer.tally import Tally
 from hypersdk.transfer.upload import upload
 from hypersdk.wire.loop import Wire
 
@@ -99,9 +100,9 @@ def _end_of_all(outcome: Outcome) -> errors.HypersdkError | None:
 
 
 def _copy_large(item: Item, means: Means, tally: Tally) -> Outcome:
-    tally.begin(item.source.size)
+    tally.begin(max(0, item.source.size))
     outcome = _copy(item, means, lambda done, _total: tally.turn(done))
-    tally.settle(item.source.size)
+    tally.settle(max(0, item.source.size))
     tally.turn()
     return outcome
 

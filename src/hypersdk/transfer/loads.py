@@ -63,7 +63,7 @@ class Load:
         item: which.
         there: what stands at its target and is to be replaced; None = nothing is known to stand there.
         buffers: room for all its bytes.
-        count: told of bytes that came or went over the wire.
+        count: told of bytes that came over the wire.
 
     Attributes:
         vouched: what the service says of the bytes.
@@ -145,13 +145,7 @@ class Load:
     def give(self, offset: int, size: int) -> bytes:
         """Some bytes from an offset on, for a request's body."""
         index, start = divmod(offset, BUFFER)
-        data = bytes(self.buffers[index].view[start : min(start + size, start + self.filled - offset, BUFFER)])
-        self._count(len(data))
-        return data
-
-    def whole(self) -> bytes:
-        """All bytes."""
-        return b"".join(self.pieces())
+        return bytes(self.buffers[index].view[start : min(start + size, start + self.filled - offset, BUFFER)])
 
     def pieces(self) -> list[memoryview]:
         """All bytes, as views of the buffers; to be released before these are given back."""

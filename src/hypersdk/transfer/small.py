@@ -16,26 +16,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import Self
 
-from hypersdk import errors, events
+from hypersdk import errors
 from hypersdk.model import ObjectInfo
-from hypersdk.storage import oci_headers
-from hypersdk.storage.protocol import LocalRange, PutCondition
-from hypersdk.transfer.checksums import as_checksum
+from hypersdk.storage.protocol import LocalRange
 from hypersdk.transfer.crew import Crew
-from hypersdk.transfer.engine import Advanced, start
+from hypersdk.transfer.engine import start
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
 from hypersdk.transfer.landing import Cargo, Directories, land, sync
 from hypersdk.transfer.loads import Buffers, Load
 from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.parts import TURN, Part, PartLoop
-from hypersdk.transfer.relay import carried
 from hypersdk.transfer.same import expect_readable, settle
-from hypersdk.wire.loop import Wire
-from hypersdk.wire.request import Reply, Source
+from hypersdk.transfer.smallparts import Fetching, Sending
+from hypersdk.transfer.tally import Tally
 
 SMALL = 8 * MIB
 """Larger objects are worth a journal and several connections each."""
@@ -46,9 +42,6 @@ BUFFERS = 40
 CREW = 8
 """Threads that write: a file system joins the syncs of so many (measured: 8 give 2x the files of one, 16 no more)."""
 
-AGAIN = 2
-"""How often an item is begun anew: because it was replaced, or its bytes were bad, or its target came and went."""
-
 PATIENCE = 0.02
 """Seconds spent on items that need no request before the loop gets its turn."""
 
@@ -56,46 +49,6 @@ PATIENCE = 0.02
 def is_small(item: Item, options: TransferOptions) -> bool:
     """Whether an item is moved by one request, without a journal."""
     return 0 <= item.source.size <= min(SMALL, options.part_size)
-
-
-class Tally:
-    """Bytes of many items as one progress; the total grows as items are begun.
-
-    Args:
-        advanced: told how many bytes are done.
-        report: told of bytes moved.
-    """
-
-    def __init__(self, advanced: Advanced, report: events.Reporter) -> None:
-        self._advanced = advanced
-        self._report = report
-        self._wire = self._disk = self._shown = 0
-        self._total = self._settled = 0
-
-    def begin(self, size: int) -> None:
-        """One more item."""
-        self._total += size
-
-    def settle(self, size: int) -> None:
-        """It ended, however."""
-        self._settled += size
-
-    def wire(self, count: int) -> None:
-        """Count bytes that came or went over the wire."""
-        self._wire += count
-
-    def disk(self, count: int) -> None:
-        """Count bytes written to a disk."""
-        self._disk += count
-
-    def turn(self, moving: int = 0) -> None:
-        """Tell the watchers, if anything is new."""
-        if self._wire or self._disk:
-            self._report(events.Bytes(wire=self._wire, disk=self._disk))
-            self._wire = self._disk = 0
-        if (now := self._settled + moving) > self._shown:
-            self._shown = now
-            self._advanced(now, self._total)
 
 
 def ends_all(error: errors.HypersdkError) -> bool:
@@ -127,8 +80,8 @@ class _Small:
 
     def __init__(self, items: Iterator[Item], means: Means, tally: Tally) -> None:
         self.means = means
+        self.tally = tally
         self.again: deque[Part] = deque()
-        self._tally = tally
         self._items = items
         self._exhausted = False
         self._broken: errors.HypersdkError | None = None  # what the items ended with
@@ -197,7 +150,7 @@ class _Small:
         if self._held is None or not self._buffers.enough_for(self._held[0].source.size):
             return None
         (item, there), self._held = self._held, None
-        load = Load(item, there, self._buffers.take(item.source.size), self._tally.wire)
+        load = Load(item, there, self._buffers.take(item.source.size), self.tally.wire)
         self._open.add(load)
         return load
 
@@ -210,7 +163,7 @@ class _Small:
         if item is None:
             self._exhausted = True
             return None
-        self._tally.begin(item.source.size)
+        self.tally.begin(item.source.size)
         try:
             expect_readable(item.source)
             there = self._look(item)
@@ -233,14 +186,15 @@ class _Small:
     def _begin(self, load: Load) -> None:
         source = load.item.source
         if source.ref.scheme != "file" and (source.size or load.item.target.scheme != "file"):
-            self.again.append(_Get(self, load))
+            self.again.append(Fetching(self, load))
             return
         try:
             if source.size:
                 self.read(load)
-            self.filled(load)
         except errors.HypersdkError as error:
             self.end(load, self._note(error, ended_by(load.item, error)))
+        else:
+            self.filled(load)
 
     # -- bytes go on
 
@@ -255,9 +209,13 @@ class _Small:
     def filled(self, load: Load) -> None:
         """The bytes are all there: they are written to the disk, or sent."""
         if load.item.target.scheme != "file":
-            self.again.append(_Put(self, load))
+            self.again.append(Sending(self, load))
             return
-        load.spot = self._directories.spot(load.item.target)
+        try:
+            load.spot = self._directories.spot(load.item.target)
+        except errors.HypersdkError as error:
+            self.end(load, self._note(error, ended_by(load.item, error, load.filled)))
+            return
         self._crew.do(load, partial(_land, load, self.means))
 
     def bad(self, load: Load, error: errors.VerificationError) -> None:
@@ -266,7 +224,7 @@ class _Small:
             self.end(load, ended_by(load.item, error, load.filled))
             return
         load.begin_again()
-        self.again.append(_Get(self, load))
+        self.again.append(Fetching(self, load))
 
     # -- items end
 
@@ -282,7 +240,7 @@ class _Small:
         load.buffers = []
 
     def _tell(self, outcome: Outcome) -> None:
-        self._tally.settle(outcome.item.source.size)
+        self.tally.settle(outcome.item.source.size)
         self._outcomes.append(outcome)
 
     def _note(self, error: errors.HypersdkError, outcome: Outcome) -> Outcome:
@@ -307,11 +265,11 @@ class _Small:
         if self._landed and not self._syncing:
             loads, self._landed, self._syncing = tuple(self._landed), [], True
             self._crew.do(loads, partial(sync, [load.spot for load in loads if load.spot]))
-        self._tally.turn(moving)
+        self.tally.turn(moving)
 
     def _note_landing(self, load: Load, error: errors.HypersdkError | None) -> None:
         if error is None:
-            self._tally.disk(load.filled)
+            self.tally.disk(load.filled)
             self._landed.append(load)
             self._give_back(load)
         elif isinstance(error, errors.VerificationError):
@@ -321,7 +279,7 @@ class _Small:
 
     def _failed(self, part: Part, error: errors.HypersdkError) -> bool:
         """A request failed for good: perhaps another one helps, else its item ends; the others go on."""
-        assert isinstance(part, _Get | _Put)
+        assert isinstance(part, Fetching | Sending)
         if ends_all(error):
             return False
         try:
@@ -345,126 +303,6 @@ class _Small:
         yield from self._told()
         for item in self._items:
             yield ended_by(item, error)
-
-
-class _Get:
-    """One object on its way into memory."""
-
-    def __init__(self, small: _Small, load: Load) -> None:
-        self._small = small
-        self.load = load
-
-    @property
-    def moved(self) -> int:
-        """Bytes so far."""
-        return self.load.filled
-
-    def begin(self, wire: Wire, token: int) -> bool:
-        """Ask for the whole object."""
-        load = self.load
-        load.clear()
-        request = self._small.means.source.range_request(load.item.source, None)
-        if isinstance(request, LocalRange):
-            load.read(request)
-            self._small.filled(load)
-            return False
-        wire.submit(request, sink=load.take, token=token)
-        return True
-
-    def finish(self, reply: Reply) -> None:
-        """Go on with its bytes, if they are the service's."""
-        load = self.load
-        load.vouched = (*oci_headers.checksums(reply.headers), *load.item.source.checksums)
-        load.beside = (oci_headers.metadata(reply.headers), oci_headers.kept(reply.headers))
-        try:
-            load.check()
-        except errors.VerificationError as error:
-            self._small.bad(load, error)
-        else:
-            self._small.filled(load)
-
-    def recover(self, error: errors.HypersdkError) -> None:
-        """An object that was replaced since it was listed is fetched as it is now."""
-        load, means = self.load, self._small.means
-        if not isinstance(error, errors.PreconditionFailed):
-            raise error
-        ref = load.item.source.ref
-        fresh = means.retrier.call(f"look at {ref}", lambda: means.source.head(ref))
-        if load.again or not load.has_room_for(fresh.size):
-            raise errors.ObjectChanged(f"{ref} was replaced while it was read", resource=str(ref)) from error
-        load.begin_again(fresh)
-        self._small.again.append(_Get(self._small, load))
-
-
-class _Put:
-    """One object on its way out of memory."""
-
-    def __init__(self, small: _Small, load: Load) -> None:
-        self._small = small
-        self.load = load
-        self._tries = self._sent = 0
-        condition = PutCondition(if_match=load.there.etag) if load.there else PutCondition(if_absent=True)
-        metadata, headers = load.beside
-        put = carried(replace(load.item.source, metadata=metadata, headers=headers), small.means.put)
-        self._options = replace(put, condition=condition, checksum=as_checksum(load.crc))
-
-    @property
-    def moved(self) -> int:
-        """Bytes so far."""
-        return self._sent
-
-    def begin(self, wire: Wire, token: int) -> bool:
-        """Send the whole object."""
-        load, store = self.load, self._small.means.target
-        self._tries, self._sent = self._tries + 1, 0
-        ref, size = load.item.target, load.filled
-        request = store.put_request(ref, size, self._options)
-        if request is None:
-            self._written(store.put(ref, load.whole(), self._options))
-            return False
-        wire.submit(request, body=Source(size, self._give), token=token)
-        return True
-
-    def finish(self, reply: Reply) -> None:
-        """It stands there, if its bytes are ours."""
-        load, store = self.load, self._small.means.target
-        try:
-            info = store.put_reply(load.item.target, load.filled, self._options, reply)
-        except errors.ReplyRefused:
-            # What it had replaced is gone, too: from now on nothing must stand there.
-            self._options = replace(self._options, condition=PutCondition(if_absent=True))
-            raise
-        self._written(info)
-
-    def recover(self, error: errors.HypersdkError) -> None:
-        """Something stands there: perhaps the same bytes, perhaps by an earlier try of ours whose reply was lost."""
-        load, means = self.load, self._small.means
-        if not isinstance(error, errors.AlreadyExists | errors.PreconditionFailed) or load.again >= AGAIN:
-            raise error
-        ref = load.item.target
-        try:
-            there = means.retrier.call(f"look at {ref}", lambda: means.target.head(ref))
-        except errors.NotFoundError:
-            there = None
-        outcome = settle(load.item, there, means) if there else None
-        if outcome is not None and there is not None:
-            mine = self._tries > 1
-            self._small.end(load, done(load.item, there, outcome.checksums, load.filled) if mine else outcome)
-            return
-        load.again += 1
-        load.there = there
-        self._small.again.append(_Put(self._small, load))
-
-    def _give(self, offset: int, size: int) -> bytes:
-        if offset < self._sent:
-            self._tries += 1  # libcurl sends it anew, when a connection that was kept alive turns out to be dead
-        data = self.load.give(offset, size)
-        self._sent = offset + len(data)
-        return data
-
-    def _written(self, info: ObjectInfo) -> None:
-        load = self.load
-        self._small.end(load, done(load.item, info, (as_checksum(load.crc),), load.filled))
 
 
 def _land(load: Load, means: Means) -> None:
