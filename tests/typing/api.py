@@ -36,6 +36,11 @@ def move(source: str, target: str) -> int:
     return copied.size + streamed.size + len(found)
 
 
+def move_all(source: str, target: str) -> list[str]:
+    outcomes: Iterable[hypersdk.Outcome] = hypersdk.copy_tree(source, target, include=["*.raw"], progress=show)
+    return [outcome.because for outcome in outcomes if outcome.kind == "failed"]
+
+
 def stat(address: str) -> int:
     store = hypersdk.open_store(address, hypersdk.load_config())
     return store.size if isinstance(store, hypersdk.ObjectInfo) else 0
