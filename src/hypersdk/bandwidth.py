@@ -74,15 +74,15 @@ class Bucket:
         clock: Callable[[], float],
         rest: Callable[[float], object] = lambda _seconds: None,
     ) -> None:
+        self.rate = rate
         self.rest = rest
-        self._rate = rate
         self._clock = clock
         self._filled = clock()
         self._left = 0.0
 
     def took(self, count: int) -> float:
         """Note bytes that moved; the seconds to wait before more may."""
-        now, rate = self._clock(), self._rate()
+        now, rate = self._clock(), self.rate()
         if rate is None:
             self._filled, self._left = now, 0.0
             return 0.0

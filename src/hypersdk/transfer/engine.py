@@ -298,6 +298,13 @@ class _RangePart:
         """Bytes so far."""
         return self._handed + self._filled
 
+    @property
+    def left(self) -> int:
+        """Bytes still to come; so many also if it is asked for again."""
+        return self.wanted.length - self._handed - self._filled
+
+    again = left
+
     def begin(self, wire: Wire, token: int) -> bool:
         """Ask for what is missing of the range; a local one is copied at once."""
         if not self._admitted:

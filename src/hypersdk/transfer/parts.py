@@ -3,7 +3,10 @@
 Rules of this file:
 - One loop in the caller's thread; a part that waits for its next try holds up no other part, but keeps its place: so
   memory stays bounded, and a service that asks to slow down is not sent more.
-- How many parts are in flight is the governor's to say: it sees the bytes of every turn and every refusal to hurry.
+- How many parts are in flight is for the servers' governors to say: they see the bytes of each turn, the waits for first
+  bytes, and every refusal to hurry.
+- A request that is stuck, or much slower than its peers at the end, is dropped and asked for again on a new connection,
+  from where the part stands (`hedging`); that spends no attempt and is bounded.
 - Attempts are counted per part under the run's policy, anew after each try that brought it further than all before:
   a line that cuts its connections is slow, not broken. While the network is down nothing is submitted and no attempt is
   spent, nor by what was in flight then, whenever it ends; it is served meanwhile, and its bytes prove the network up.
@@ -19,10 +22,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hypersdk import errors
+from hypersdk.governor import Governor
 from hypersdk.retry import Retrier
+from hypersdk.transfer.hedging import Flight, Lookout
 from hypersdk.wire.loop import Completion, Wire
 from hypersdk.wire.request import Reply
 
@@ -55,6 +60,19 @@ class Part(Protocol):
         """Bytes so far of what it may keep."""
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """A part of which is known what remains; only such a part is ever given up and asked for again."""
+
+    @property
+    def left(self) -> int:
+        """Bytes still to move in the present try."""
+
+    @property
+    def again(self) -> int:
+        """Bytes to move if it begins again."""
+
+
 PartFailed = Callable[[Part, errors.HypersdkError], bool]
 """(the part, why) -> whether the other parts go on."""
 
@@ -66,6 +84,7 @@ class _Try:
     furthest: int = 0  # bytes of the try that brought most
     credentials: int = 0  # refreshes before it was signed
     outages: int = 0  # outages before it was submitted
+    given_up: int = 0  # requests that were dropped because they were stuck or slow
 
 
 class PartLoop:
@@ -94,7 +113,9 @@ class PartLoop:
         self._outages = 0
         self._refreshed_in_vain = False
         self._next_tick = 0.0
-        self._seen = wire.moved
+        self._seen: dict[str, int] = {}  # bytes by endpoint, as last told to its governor
+        self._lookout = Lookout()
+        self._exhausted = False
         self._last_error = ""
 
     @property
@@ -141,6 +162,7 @@ class PartLoop:
                 elif self._waiting:
                     self._pause()
                 self._govern()
+                self._hedge()
                 yield
                 if self._retrier.monitor.down_since is not None:
                     self._wait_for_network()
@@ -150,37 +172,73 @@ class PartLoop:
             self._flying.clear()
 
     @property
+    def _governors(self) -> list[Governor]:
+        return [self._wire.governor.of(endpoint) for endpoint in self._seen]
+
+    @property
     def _level(self) -> int:
-        return min(self._parallel, self._wire.governor.level)
+        # One request, as long as nobody knows whom the parts speak to.
+        return min([self._parallel, *(each.level for each in self._governors or [Governor(1)])])
 
     def _govern(self) -> None:
-        moved = self._wire.moved
-        self._seen, news = moved, moved - self._seen
-        busy = len(self._flying) >= self._wire.governor.level
-        self._wire.governor.moved(news, self._retrier.waiter.clock(), busy=busy)
+        now = self._retrier.waiter.clock()
+        for endpoint, before in self._seen.items():
+            self._seen[endpoint] = moved = self._wire.moved_at(endpoint)
+            governor = self._wire.governor.of(endpoint)
+            governor.moved(moved - before, now, busy=len(self._flying) >= governor.level)
+
+    def _hedge(self) -> None:
+        if self._wire.limited:
+            return  # who is slow then is slow because we are
+        flights = [
+            Flight(token, part.moved, part.left, part.again, this.given_up, self._wire.paused(token))
+            for token, this in self._flying.items()
+            if isinstance(part := this.part, Measured)
+        ]
+        tail = self._exhausted and not self._waiting
+        for token in self._lookout.look(flights, self._retrier.waiter.clock(), tail=tail):
+            self._wire.abandon(token)
+            this = self._flying.pop(token)
+            this.given_up += 1
+            self._again(this, 0.0)
 
     def _fill(self, parts: Iterator[Part | None]) -> bool:
         """Submit what may be submitted; False when nothing is left to do."""
         while len(self._flying) < self._level:
             this = self._due()
             if this is None and len(self._flying) + len(self._waiting) < self._level:
-                for part in parts:
-                    if part is None:
-                        return True
-                    this = _Try(part)
-                    break
+                this = self._next(parts)
+                if this is None and not self._exhausted:
+                    return True
             if this is None:
                 break
-            token, this.credentials, this.outages = next(self._numbers), self._credentials, self._outages
-            try:
-                flies = this.part.begin(self._wire, token)
-            except errors.HypersdkError as error:
-                self._lost(this, error)  # nothing signs it now: that is repeated as the request itself would be
+            if shut := max((each.shut_for(self._retrier.waiter.clock()) for each in self._governors), default=0.0):
+                self._again(this, shut)
+                break
+            if not self._begin(this):
                 return True
-            if not flies:
-                return True  # a turn for each part that moves without the wire
-            self._flying[token] = this
         return bool(self._flying or self._waiting)
+
+    def _next(self, parts: Iterator[Part | None]) -> _Try | None:
+        """A new part; None = none is ready, or there are no more."""
+        for part in parts:
+            return None if part is None else _Try(part)
+        self._exhausted = True
+        return None
+
+    def _begin(self, this: _Try) -> bool:
+        """Submit a part; False = it moved at once without the wire, or could not begin: that makes a turn."""
+        token, this.credentials, this.outages = next(self._numbers), self._credentials, self._outages
+        try:
+            flies = this.part.begin(self._wire, token)
+        except errors.HypersdkError as error:
+            self._lost(this, error)  # nothing signs it now: that is repeated as the request itself would be
+            return False
+        if flies:
+            self._flying[token] = this
+            for endpoint in self._wire.endpoints(token):
+                self._seen.setdefault(endpoint, self._wire.moved_at(endpoint))
+        return flies
 
     def _due(self) -> _Try | None:
         if self._waiting and self._waiting[0][0] <= self._retrier.waiter.clock():
@@ -208,6 +266,8 @@ class PartLoop:
         for completion in completions:
             assert isinstance(completion.token, int)
             this = self._flying.pop(completion.token)
+            if completion.waited is not None:
+                self._wire.governor.of(completion.endpoint).answered(completion.waited)
             if completion.reply is not None:
                 self._refreshed_in_vain = False
                 try:
@@ -216,9 +276,9 @@ class PartLoop:
                     self._lost(this, error)
             else:
                 assert completion.error is not None
-                self._lost(this, completion.error)
+                self._lost(this, completion.error, completion.endpoint)
 
-    def _lost(self, this: _Try, error: errors.HypersdkError) -> None:
+    def _lost(self, this: _Try, error: errors.HypersdkError, endpoint: str = "") -> None:
         if isinstance(error, errors.NotAuthenticated):
             self._refresh(error, this.credentials)
             self._again(this, 0.0)
@@ -227,7 +287,7 @@ class PartLoop:
             self._again(this, 0.0)
             return
         if isinstance(error, errors.ThrottledError) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            self._wire.governor.refused(self._retrier.waiter.clock())
+            self._wire.governor.of(endpoint).refused(self._retrier.waiter.clock(), error.retry_after)
         if this.part.moved >= this.furthest + ADVANCE:
             this.furthest, this.spent = this.part.moved, 0
         this.spent += 1
@@ -263,6 +323,7 @@ class PartLoop:
                 self._retrier.monitor.heard()
 
         self._outages += 1
+        self._lookout.forget()
         waiter = self._retrier.waiter
         waiter.hooks.append(serve)
         try:

@@ -67,6 +67,16 @@ class PutPart:
         """Bytes of the present try so far."""
         return self._moved
 
+    @property
+    def left(self) -> int:
+        """Bytes of the present try that are still to be sent."""
+        return self._source.length - self._moved
+
+    @property
+    def again(self) -> int:
+        """Bytes of a new try: all of them."""
+        return self._source.length
+
     def begin(self, wire: Wire, token: int) -> bool:
         """Send the object; a local store takes it at once."""
         self._moved = 0
@@ -189,6 +199,16 @@ class UploadPart:
     def moved(self) -> int:
         """Bytes of the present try so far."""
         return self._moved
+
+    @property
+    def left(self) -> int:
+        """Bytes of the present try that are still to be sent."""
+        return self._source.length - self._moved
+
+    @property
+    def again(self) -> int:
+        """Bytes of a new try: all of them."""
+        return self._source.length
 
     def begin(self, wire: Wire, token: int) -> bool:
         """Send the part; into a local place it is copied at once."""

@@ -36,6 +36,12 @@ EXPLANATION_LIMIT = 64 * 1024
 """Most bytes that are read of a refusal's body; the rest would only cost time."""
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}".lower()
+
+
 def source_of(body: Body | None) -> Source | Feed | None:
     """Any kind of body as one that is read piece by piece."""
     if body is None or isinstance(body, Source | Feed):
@@ -58,6 +64,8 @@ class Exchange:
     def __init__(self, request: Request, sink: Sink | None, body: Body | None, limit: int, explain: Explain) -> None:
         self.request = request
         self.source = source_of(body)
+        self.endpoint = origin_of(request.url.reveal())
+        self.paused = False
         self.crash: BaseException | None = None
         self._sink = sink or self._keep
         self._limit = limit
@@ -89,6 +97,7 @@ class Exchange:
             if received > self._most:
                 self._take_other(data, received)
             elif self._sink(memoryview(data)) is False:
+                self.paused = True
                 return PAUSE
             else:
                 self._received = received
@@ -103,6 +112,7 @@ class Exchange:
         except BaseException as error:  # noqa: BLE001 - as in `_guard`
             self._failed(error)
             return READ_ABORT
+        self.paused = data is None
         return PAUSE if data is None else data
 
     def on_seek(self, offset: int, origin: int) -> int:

@@ -89,6 +89,12 @@ def failure_of(
     )
 
 
+def first_byte_after(handle: Any) -> float | None:
+    """Seconds from the end of a request without a body to the first byte of the answer; None = none came."""
+    answered: float = handle.getinfo(pycurl.STARTTRANSFER_TIME)
+    return answered - handle.getinfo(pycurl.PRETRANSFER_TIME) if answered > 0 else None
+
+
 def _set_proxy(handle: Any, connection: ConnectionSettings, url: str) -> None:
     handle.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
     handle.setopt(pycurl.NOPROXY, connection.no_proxy or "")

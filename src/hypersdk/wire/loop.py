@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hypersdk import errors
 from hypersdk.bandwidth import Bucket
-from hypersdk.governor import Governor
+from hypersdk.governor import Governors
 from hypersdk.model import ConnectionSettings
 from hypersdk.wire import replies
 from hypersdk.wire.exchange import Exchange, Sink
@@ -35,15 +35,25 @@ _WATCHED = object()
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How one request ended: exactly one of `reply` and `error` is set."""
+    """How one request ended: exactly one of `reply` and `error` is set.
+
+    Attributes:
+        token: as it was submitted.
+        reply: a good reply.
+        error: why there is none.
+        endpoint: origin of the server that answered or failed.
+        waited: seconds from the request's end to the first byte of its answer; None = there was none.
+    """
 
     token: Hashable
     reply: Reply | None
     error: errors.HypersdkError | None
+    endpoint: str = ""
+    waited: float | None = None
 
 
 class Wire:
-    """Sends requests and moves their bodies. `governor` says how many should be in flight; callers heed it.
+    """Sends requests and moves their bodies. `governor` says how many should be in flight where; callers heed it.
 
     Args:
         connection: proxy, CA bundle, timeouts.
@@ -64,11 +74,11 @@ class Wire:
     ) -> None:
         self._connection = connection
         self._connections = connections
-        self.governor = Governor(connections)
+        self.governor = Governors(connections)
         self._explain = explain or replies.explain_plainly
         self._tick = tick
         self._bucket = bucket
-        self._moved = 0
+        self._moved: dict[str, int] = {}  # by endpoint, of requests that have ended
         self._told = 0
         self._multi: Any = None
         self._selector: selectors.BaseSelector | None = None
@@ -84,7 +94,26 @@ class Wire:
     @property
     def moved(self) -> int:
         """Bytes of bodies that moved since the start, both ways."""
-        return self._moved + sum(exchange.moved for _, exchange in self._flying.values())
+        return sum(self._moved.values()) + sum(exchange.moved for _, exchange in self._flying.values())
+
+    def moved_at(self, endpoint: str) -> int:
+        """The same for one server."""
+        flying = (exchange.moved for _, exchange in self._flying.values() if exchange.endpoint == endpoint)
+        return self._moved.get(endpoint, 0) + sum(flying)
+
+    @property
+    def limited(self) -> bool:
+        """Whether a bandwidth limit is in force."""
+        return self._bucket is not None and self._bucket.rate() is not None
+
+    def endpoints(self, token: Hashable) -> set[str]:
+        """Origins that a request in flight speaks to; two, if another one feeds it."""
+        both = (token, self._fed.get(token))
+        return {self._flying[each][1].endpoint for each in both if each in self._flying}
+
+    def paused(self, token: Hashable) -> bool:
+        """Whether a request in flight waits for our side: its sink has no room, or its body nothing to send."""
+        return token not in self._fed and token in self._flying and self._flying[token][1].paused
 
     def submit(
         self,
@@ -283,7 +312,8 @@ class Wire:
         for token in dict.fromkeys(resumed):
             if token not in self._flying:
                 continue
-            handle, _ = self._flying[token]
+            handle, exchange = self._flying[token]
+            exchange.paused = False
             try:
                 handle.pause(pycurl.PAUSE_CONT)  # calls back at once with what was refused
             except pycurl.error as error:
@@ -314,6 +344,7 @@ class Wire:
         token = self._tokens[handle]
         _, exchange = self._flying[token]
         failure = handles.failure_of(handle, exchange, self._connection, code, text) if code else None
+        waited = handles.first_byte_after(handle) if exchange.source is None else None
         fed = next((fed for fed, feeder in self._fed.items() if feeder == token), None)
         self._drop(token)
         if exchange.crash is not None:
@@ -323,10 +354,10 @@ class Wire:
         except errors.HypersdkError as error:
             if fed is not None:
                 self._drop(fed)
-            self._done.append(Completion(token if fed is None else fed, None, error))
+            self._done.append(Completion(token if fed is None else fed, None, error, exchange.endpoint, waited))
         else:
             if fed is None:
-                self._done.append(Completion(token, reply, None))
+                self._done.append(Completion(token, reply, None, exchange.endpoint, waited))
 
     def _drop(self, token: Hashable) -> None:
         """Have a request, and what feeds it, in flight no more."""
@@ -336,7 +367,8 @@ class Wire:
 
     def _retire(self, handle: Any) -> None:
         token = self._tokens.pop(handle)
-        self._moved += self._flying.pop(token)[1].moved
+        exchange = self._flying.pop(token)[1]
+        self._moved[exchange.endpoint] = self._moved.get(exchange.endpoint, 0) + exchange.moved
         self._multi.remove_handle(handle)
         handle.reset()
         self._idle.append(handle)
