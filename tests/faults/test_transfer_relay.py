@@ -17,6 +17,7 @@ from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.storage import url
 from hypersdk.storage.backends.web import WebStore
 from hypersdk.storage.protocol import PutCondition, PutOptions
+from hypersdk.transfer import pipe
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.transfer.relay import relay
@@ -213,6 +214,82 @@ def test_stop_ends_it_at_once(cloud):
     expect_nothing(cloud)
 
 
+def stopped(cloud: TwoBuckets, info: ObjectInfo, parts: int, **fields: Any) -> errors.HypersdkError:
+    """Interrupt a copy after so many parts."""
+
+    def advanced(done: int, _total: int) -> None:
+        if done > parts * PART:
+            cloud.wiring.waiter.stop.set()
+
+    with pytest.raises(errors.Interrupted) as caught:
+        copy(cloud, info=info, advanced=advanced, **fields)
+    cloud.wiring.waiter.stop.clear()
+    return caught.value
+
+
+def parts_sent(cloud: TwoBuckets) -> list[str]:
+    return [each["path"].rpartition("uploadPartNum=")[2] for each in cloud.asked("UploadPart") if each["status"] == 200]
+
+
+def test_interrupted_copy_is_gone_on_with(cloud, tmp_path):
+    """With a journal an interrupted copy is kept and said so; the same call passes only what the target has not."""
+    info, journal = cloud.store.head(cloud.put("disk", BODY)), str(tmp_path / "uploads")
+    error = stopped(cloud, info, 3, journal=journal)
+    assert cloud.uploads() == ["copy"]
+    (note,) = error.__notes__
+    assert "the same command goes on with it" in note
+    assert "oci os multipart abort" in note
+    before, seen = set(parts_sent(cloud)), []
+    assert len(before) >= 3
+    made = copy(cloud, info=info, journal=journal, advanced=lambda *now: seen.append(now))
+    expect_copied(cloud, made)
+    assert seen[0][0] >= 3 * PART
+    again = [number for number in parts_sent(cloud) if parts_sent(cloud).count(number) > 1]
+    assert len(set(again)) <= 3, "at most the parts in flight are passed again"
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_copy_of_another_source_begins_anew(cloud, tmp_path):
+    """What was kept of a source that has been replaced since is dropped, and never mixed."""
+    info, journal = cloud.store.head(cloud.put("disk", BODY)), str(tmp_path / "uploads")
+    stopped(cloud, info, 3, journal=journal)
+    other = cloud.store.head(cloud.put("disk", BODY[::-1]))
+    expect_copied(cloud, copy(cloud, info=other, journal=journal), BODY[::-1])
+
+
+def test_kept_upload_that_somebody_dropped_begins_anew(cloud, tmp_path):
+    """An upload that was kept and dropped by somebody else is begun anew, whatever the journal says."""
+    info, journal = cloud.store.head(cloud.put("disk", BODY)), str(tmp_path / "uploads")
+    stopped(cloud, info, 3, journal=journal)
+    (kept,) = cloud.store.list_multipart_uploads(cloud.ref("copy"))
+    cloud.store.abort(kept)
+    expect_copied(cloud, copy(cloud, info=info, journal=journal))
+
+
+def test_failed_copy_is_not_kept(cloud, tmp_path):
+    """A copy that no repetition can help is dropped in spite of its journal; one that a passing fault ended is kept."""
+    info, journal = cloud.store.head(cloud.put("disk", BODY)), str(tmp_path / "uploads")
+    fault = {"code": "X", "times": "any", "skip": 3}
+    cloud.emulator.fault("GetObject", "error", status=503, **fault)
+    with pytest.raises(errors.ServiceError):
+        copy(cloud, info=info, journal=journal)
+    assert cloud.uploads() == ["copy"]
+    cloud.emulator.drop_faults()
+    cloud.emulator.fault("GetObject", "error", status=403, **fault | {"skip": 1})
+    with pytest.raises(errors.PermissionDenied):
+        copy(cloud, info=info, journal=journal)
+    cloud.emulator.drop_faults()
+    expect_nothing(cloud)
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_upload_whose_reply_was_lost_is_found(cloud):
+    """An upload that was created although its reply was lost is not created twice."""
+    cloud.emulator.fault("CreateMultipartUpload", "lost-response")
+    expect_copied(cloud, copy(cloud))
+    assert len(cloud.asked("CreateMultipartUpload")) == 1
+
+
 def test_copy_within_one_name(cloud):
     """An object is copied over itself only as it was read, pinned on both sides."""
     info = cloud.store.head(cloud.put("copy", BODY, THERE))
@@ -276,12 +353,10 @@ def test_to_a_plain_server(cloud, size):
 
 def test_many_pairs_hold_little(cloud, monkeypatch):
     """However large the parts and however slow the target, a pair holds less than a mebibyte."""
-    from hypersdk.transfer import relay as module
-
     most: list[int] = []
-    real = module.Pipe.take
-    monkeypatch.setattr(module, "ROOM", 32 * 1024)
-    monkeypatch.setattr(module.Pipe, "take", lambda pipe, data: most.append(pipe._held) or real(pipe, data))
+    real = pipe.Pipe.take
+    monkeypatch.setattr(pipe, "ROOM", 32 * 1024)
+    monkeypatch.setattr(pipe.Pipe, "take", lambda pipe, data: most.append(pipe._held) or real(pipe, data))
     cloud.emulator.fault("UploadPart", "drip-request", bytesPerSecond=4_000_000, times=2)
     body = BODY * 4
     made = copy(cloud, body, options=TransferOptions(len(body) // 2 + 1, 2))

@@ -244,6 +244,7 @@ class _Copy:
             retrier=means.retrier,
             options=means.options,
             put=put,
+            journal=means.journal,
             advanced=self._watched,
         )
         return self._done(info, info.checksums)

@@ -10,7 +10,7 @@ called looks at it anew.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 
@@ -22,17 +22,18 @@ from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, PutOptions, Store,
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
 from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
-from hypersdk.transfer.options import DEFAULTS, KIB, MIB, TransferOptions
+from hypersdk.transfer.lasting import Lasting, lasting_upload
+from hypersdk.transfer.localsource import SourceFile
+from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import Part as PartOfLoop
 from hypersdk.transfer.parts import PartLoop
+from hypersdk.transfer.pipe import Pipe
 from hypersdk.transfer.ranges import part_size_for, split
-from hypersdk.transfer.sending import Sent, sent_part
-from hypersdk.transfer.writes import fresh_upload, put_source
+from hypersdk.transfer.sending import sent_part
+from hypersdk.transfer.uploadjournal import Intent, claim, digest_of
+from hypersdk.transfer.writes import put_source
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Feed, Reply, Request, Source
-
-ROOM = 512 * KIB
-"""Bytes between the two requests of a part before the source pauses."""
 
 SMALL = 8 * MIB
 """An object of up to one part and so many bytes goes through memory: one GET, one PUT."""
@@ -48,9 +49,11 @@ def relay(
     retrier: Retrier,
     options: TransferOptions = DEFAULTS,
     put: PutOptions = NO_OPTIONS,
+    journal: str | None = None,
     advanced: Advanced = unwatched,
+    now: Callable[[], float] = time.time,
 ) -> ObjectInfo:
-    """Copy an object from a remote store to a remote store, without a place on this machine.
+    """Copy an object from a remote store to a remote store, without a place on this machine; the same call resumes.
 
     Args:
         source: where it is.
@@ -61,7 +64,9 @@ def relay(
         retrier: policy, waiter, network monitor and refresh of the run.
         options: how it is cut.
         put: condition of the write; metadata and headers here stand before those of the source, which travel along.
+        journal: directory of upload journals, made if absent; None = an interrupted copy is dropped.
         advanced: told how many bytes are done.
+        now: seconds since 1970.
 
     Returns:
         The copy with its CRC32C.
@@ -70,25 +75,32 @@ def relay(
         ObjectChanged: the source is no longer the one of `info`; nothing was written.
         AlreadyExists: the condition asks for absence, and the name is taken.
         VerificationError: the bytes are not those that the source vouches for, or the target has others than we sent.
-        HypersdkError: a part failed for good; the upload was aborted.
+        BusyError: another process copies this object to this address.
+        HypersdkError: it failed; `__notes__` say what was kept.
     """
     if not info.headers:
         info = retrier.call(f"look at {info.ref}", lambda: source.head(info.ref))
     _expect_relayable(source, info, target, ref)
     put = carried(info, put)
-    progress = Progress(info.size, 0, advanced, retrier.waiter.report)
-    passing = _Passing(source, info, target, ref, progress)
+
+    def passing(before: int = 0) -> _Passing:
+        progress = Progress(info.size, before, advanced, retrier.waiter.report)
+        return _Passing(source, info, target, ref, progress)
+
     if info.size <= min(SMALL, options.part_size):
-        body = passing.read_small(wire, retrier)
-        whole = Source(len(body), lambda offset, size: body[offset : offset + size])
-        return put_source(whole, target, ref, wire=wire, retrier=retrier, put=put, progress=progress)
+        return passing().through_memory(wire, retrier, put)
     if not target.capabilities.multipart:
-        return passing.whole(wire, retrier, put)
-    part_size = passing.part_size(options)
+        return passing().whole(wire, retrier, put)
+    part_size = _part_size(info, target, options)
     noted = replace(put, metadata={**put.metadata, PART_SIZE: str(part_size)})
-    with fresh_upload(target, ref, noted, retrier) as begun:
-        passing.in_parts(begun, part_size, wire, retrier, options)
-        return passing.commit(begun, retrier, put)
+    mark = SourceFile(f"{info.ref} {info.version or ''} {info.etag}", 0, 0, info.size, 0)
+    intent = Intent(str(ref), mark, part_size, digest_of(put), now())
+    with (
+        # Without an etag nothing says that what was sent before is of this object.
+        claim(journal if info.etag else None, str(info.ref), ref, retrier.waiter.report) as notes,
+        lasting_upload(target, ref, noted, intent=intent, notes=notes, retrier=retrier) as lasting,
+    ):
+        return passing(lasting.size).in_parts(lasting, wire, retrier, options=options, put=put)
 
 
 def carried(info: ObjectInfo, put: PutOptions) -> PutOptions:
@@ -98,15 +110,26 @@ def carried(info: ObjectInfo, put: PutOptions) -> PutOptions:
 
 
 def _expect_relayable(source: Store, info: ObjectInfo, target: Store, ref: ObjectRef) -> None:
-    first = ByteRange(0, min(1, info.size))
-    if isinstance(source.range_request(info, first), LocalRange) or target.put_request(ref, 0) is None:
-        raise errors.UsageError(f"{info.ref}: between a file and a store nothing is relayed", resource=str(info.ref))
     if not info.ranges:
         raise errors.RequestRefused(
             f"{info.ref}: its server sends no ranges, so that it cannot be copied in parts",
             resource=str(info.ref),
             hint="copy it to a file first",
         )
+    first = ByteRange(0, min(1, info.size))
+    if isinstance(source.range_request(info, first), LocalRange) or target.put_request(ref, 0) is None:
+        raise errors.UsageError(f"{info.ref}: between a file and a store nothing is relayed", resource=str(info.ref))
+
+
+def _part_size(info: ObjectInfo, target: Store, options: TransferOptions) -> int:
+    able = target.capabilities
+    return part_size_for(
+        info.size,
+        options.part_size,
+        smallest=able.min_part_size,
+        largest=able.max_part_size,
+        max_parts=able.max_parts,
+    )
 
 
 def _digests(body: bytes, theirs: tuple[Checksum, ...]) -> list[Checksum]:
@@ -125,37 +148,37 @@ class _Passing:
         self._info = info
         self._target = target
         self._ref = ref
-        self._sent: dict[ByteRange, Sent] = {}
+        self._lasting: Lasting | None = None
 
-    def read_small(self, wire: Wire, retrier: Retrier) -> bytes:
-        """All bytes at once, checked by whatever the source vouches for."""
-        if self._info.size == 0:
-            return b""
-        try:
-            request = self.reading(None)
-            body = retrier.call(f"read {self._info.ref}", lambda: wire.call(request, limit=self._info.size).body)
-        except errors.PreconditionFailed as error:
-            raise self._changed(error) from error
+    def through_memory(self, wire: Wire, retrier: Retrier, put: PutOptions) -> ObjectInfo:
+        """Read all bytes at once, check them by whatever the source vouches for, and write them."""
+        body = self._read(wire, retrier) if self._info.size else b""
         self.progress.count(wire=len(body))
         self._expect_vouched(_digests(body, self._info.checksums))
-        return body
+        whole = Source(len(body), lambda offset, size: body[offset : offset + size])
+        return put_source(whole, self._target, self._ref, wire=wire, retrier=retrier, put=put, progress=self.progress)
 
-    def part_size(self, options: TransferOptions) -> int:
-        """Bytes of a part, within the limits of the target."""
-        able = self._target.capabilities
-        return part_size_for(
-            self._info.size,
-            options.part_size,
-            smallest=able.min_part_size,
-            largest=able.max_part_size,
-            max_parts=able.max_parts,
+    def in_parts(
+        self, lasting: Lasting, wire: Wire, retrier: Retrier, *, options: TransferOptions, put: PutOptions
+    ) -> ObjectInfo:
+        """Pass on all parts that the target does not have, and make the object of them all."""
+        self._lasting = lasting
+        cut = enumerate(split(ByteRange(0, self._info.size), lasting.part_size), 1)
+        missing = ((number, wanted) for number, wanted in cut if number not in lasting.sent)
+        pairs = (_Passed(self, lasting, number, wanted) for number, wanted in missing)
+        self._run(pairs, wire, retrier, options.parallel)
+        crc = crc32c_of_parts(lasting.ranges(), self._info.size)
+        self._expect_vouched([as_checksum(crc)])
+        return commit_checked(
+            self._target,
+            lasting.upload,
+            [sent.part for sent in lasting.sent.values()],
+            size=self._info.size,
+            crc=crc,
+            retrier=retrier,
+            condition=put.condition,
+            proven=all(sent.proven for sent in lasting.sent.values()),
         )
-
-    def in_parts(self, begun: Upload, part_size: int, wire: Wire, retrier: Retrier, options: TransferOptions) -> None:
-        """Pass all parts on."""
-        cut = enumerate(split(ByteRange(0, self._info.size), part_size), 1)
-        self._run((_Passed(self, begun, number, wanted) for number, wanted in cut), wire, retrier, options.parallel)
-        self._expect_vouched([as_checksum(self._crc())])
 
     def whole(self, wire: Wire, retrier: Retrier, put: PutOptions) -> ObjectInfo:
         """Pass the object on by one request, to a target that takes no parts."""
@@ -166,18 +189,9 @@ class _Passing:
         agree([as_checksum(only.crc)], only.made.checksums)
         return only.made
 
-    def commit(self, begun: Upload, retrier: Retrier, put: PutOptions) -> ObjectInfo:
-        """Make the object of all parts."""
-        return commit_checked(
-            self._target,
-            begun,
-            [sent.part for sent in self._sent.values()],
-            size=self._info.size,
-            crc=self._crc(),
-            retrier=retrier,
-            condition=put.condition,
-            proven=all(sent.proven for sent in self._sent.values()),
-        )
+    def count(self, passed: int) -> None:
+        """Take note of bytes that were received, and sent on."""
+        self.progress.count(wire=2 * passed)
 
     def reading(self, wanted: ByteRange | None) -> Request:
         """The request that reads a range."""
@@ -201,10 +215,6 @@ class _Passing:
         """What the reply to `sending_whole` says of the object."""
         return self._target.put_reply(self._ref, length, put, reply)
 
-    def record(self, wanted: ByteRange, sent: Sent) -> None:
-        """Note a part that the target has."""
-        self._sent[wanted] = sent
-
     def _run(self, pairs: Iterator[PartOfLoop], wire: Wire, retrier: Retrier, parallel: int) -> None:
         loop = PartLoop(wire, retrier, f"copy {self._info.ref} to {self._ref}", parallel)
         try:
@@ -214,10 +224,15 @@ class _Passing:
         self.progress.turn(self._info.size)
 
     def _done(self) -> int:
-        return sum(each.length for each in self._sent)
+        return self._lasting.size if self._lasting else 0
 
-    def _crc(self) -> int:
-        return crc32c_of_parts(((wanted, sent.crc) for wanted, sent in self._sent.items()), self._info.size)
+    def _read(self, wire: Wire, retrier: Retrier) -> bytes:
+        name = f"read {self._info.ref}"
+        try:
+            request = self.reading(None)
+            return retrier.call(name, lambda: wire.call(request, limit=self._info.size).body)
+        except errors.PreconditionFailed as error:
+            raise self._changed(error) from error
 
     def _expect_vouched(self, found: list[Checksum]) -> None:
         """Compare what passed with what the source vouches for."""
@@ -262,7 +277,7 @@ class _Pair:
     def begin(self, wire: Wire, token: int) -> bool:
         """Ask both sides."""
         reading = _Reading(token)
-        pipe = Pipe(lambda: wire.resume(reading), lambda: wire.resume(token), self._passing.progress)
+        pipe = Pipe(lambda: wire.resume(reading), lambda: wire.resume(token), self._passing.count)
         self._pipe = pipe
         wire.submit(self._sending(), body=Feed(self._wanted.length, pipe.read), token=token)
         try:
@@ -292,17 +307,16 @@ class _Pair:
 class _Passed(_Pair):
     """One part of a multipart upload."""
 
-    def __init__(self, passing: _Passing, begun: Upload, number: int, wanted: ByteRange) -> None:
+    def __init__(self, passing: _Passing, lasting: Lasting, number: int, wanted: ByteRange) -> None:
         super().__init__(passing, wanted)
-        self._begun = begun
+        self._lasting = lasting
         self._number = number
 
     def _sending(self) -> Request:
-        return self._passing.sending_part(self._begun, self._number, self._wanted.length)
+        return self._passing.sending_part(self._lasting.upload, self._number, self._wanted.length)
 
     def _take(self, reply: Reply) -> None:
-        sent = sent_part(self._begun, self._number, self._wanted.length, self.crc, reply)
-        self._passing.record(self._wanted, sent)
+        self._lasting.keep(sent_part(self._lasting.upload, self._number, self._wanted.length, self.crc, reply))
 
 
 class _Whole(_Pair):
@@ -318,67 +332,3 @@ class _Whole(_Pair):
 
     def _take(self, reply: Reply) -> None:
         self.made = self._passing.made(self._wanted.length, self._put, reply)
-
-
-def _nobody() -> None:
-    return
-
-
-class Pipe:
-    """The bytes between two requests: never more than `ROOM`, and what comes in one piece.
-
-    Args:
-        more: called when the reading side, which had to pause, has room again.
-        ready: called when the sending side, which had to pause, has something to send.
-        progress: counts what moves on either side.
-    """
-
-    def __init__(
-        self, more: Callable[[], None] = _nobody, ready: Callable[[], None] = _nobody, progress: Progress | None = None
-    ) -> None:
-        self.crc = 0
-        self.sent = 0
-        self._more = more
-        self._ready = ready
-        self._progress = progress
-        self._pieces: deque[bytes] = deque()
-        self._held = 0
-        self._full = False
-        self._empty = False
-
-    def take(self, data: memoryview) -> bool:
-        """Bytes that were read; False = no room yet."""
-        if self._held >= ROOM:
-            self._full = True
-            return False
-        piece = bytes(data)
-        self.crc = crc32c(piece, self.crc)
-        self._pieces.append(piece)
-        self._held += len(piece)
-        if self._empty:
-            self._empty = False
-            self._ready()
-        return True
-
-    def read(self, _offset: int, size: int) -> bytes | None:
-        """Bytes to send; None = none yet."""
-        if not self._pieces:
-            self._empty = True
-            return None
-        given = [self._pieces.popleft()]
-        length = len(given[0])
-        while self._pieces and length + len(self._pieces[0]) <= size:
-            given.append(self._pieces.popleft())
-            length += len(given[-1])
-        if length > size:
-            self._pieces.appendleft(given[0][size:])
-            given[0], length = given[0][:size], size
-        self._held -= length
-        self.sent += length
-        if self._progress:
-            self._progress.count(wire=2 * length)  # received, and sent
-        if self._full and self._held <= ROOM // 2:
-            self._full = False
-            self._more()
-        return b"".join(given)
-

@@ -37,7 +37,7 @@ class Intent:
 
     Attributes:
         target: the object's address.
-        source: the file.
+        source: the file; of an object its address and etag, as the path, and its size.
         part_size: bytes of each part but the last.
         options: digest of what a create fixes (see `digest_of`).
         began: seconds since 1970.
@@ -81,8 +81,8 @@ def digest_of(put: PutOptions) -> str:
 
 
 def journal_name(path: str, target: str) -> str:
-    """Name of the journal for a file and a target."""
-    text = f"{Path(path).absolute()}\0{target}"
+    """Name of the journal for a source, a file's path or an object's address, and a target."""
+    text = f"{path if '://' in path else Path(path).absolute()}\0{target}"
     return f"{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:32]}.upload"
 
 

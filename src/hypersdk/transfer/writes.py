@@ -7,7 +7,6 @@ error says what is left and how to drop it. One whose lease was lost belongs to 
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ from hypersdk import errors
 from hypersdk.model import ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import PutOptions, Store, Upload
+from hypersdk.transfer.lasting import abort, create, kept
 from hypersdk.transfer.parts import PartLoop
-from hypersdk.transfer.resuming import find_created
 from hypersdk.transfer.sending import PutPart
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Source
@@ -63,31 +62,12 @@ def fresh_upload(
     Raises:
         HypersdkError: it could not be begun, or what ended the block; `__notes__` say if it could not be dropped.
     """
-    began, lost = now(), False
-
-    def create() -> Upload:
-        nonlocal lost
-        found = find_created(store, ref, began) if lost else None
-        lost = True
-        return found or store.create_multipart_upload(ref, put)
-
-    upload = retrier.call(f"begin upload of {ref}", create)
+    upload = create(store, ref, put, retrier, now())
     try:
         yield upload
     except errors.LeaseLost:
         raise
     except BaseException as error:
-        try:
-            store.abort(upload)
-        except errors.HypersdkError:
-            error.add_note(f"left at {ref}: an unfinished upload, billed until it ends; to drop it: {dropping(upload)}")
+        if not abort(store, upload):
+            error.add_note(kept(upload, 0, 0, resumable=False))
         raise
-
-
-def dropping(upload: Upload) -> str:
-    """The command that drops an upload."""
-    ref = upload.ref
-    if ref.scheme != "oci":
-        return f"abort {upload.upload_id}"
-    names = f"-ns {ref.namespace} -bn {ref.bucket} -on {shlex.quote(ref.name)}"
-    return f"oci os multipart abort {names} --upload-id {upload.upload_id}"
