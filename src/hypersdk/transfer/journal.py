@@ -120,7 +120,9 @@ class Journal:
 
     def begin(self, identity: Identity, boot_id: str, file: tuple[int, int]) -> None:
         """Forget everything and start for this object and partial file."""
-        os.ftruncate(self._descriptor, 0)
+        if os.fstat(self._descriptor).st_size:
+            os.ftruncate(self._descriptor, 0)
+            os.fsync(self._descriptor)  # else a power cut could join the new head with lines about another object
         self._append({"format": FORMAT, "object": asdict(identity), "boot": boot_id, "file": list(file)})
         os.fsync(self._descriptor)
 
@@ -142,7 +144,7 @@ class Journal:
         os.fsync(self._descriptor)
 
     def distrust(self) -> None:
-        """Note that the kernel failed to write data back: every range must be read again."""
+        """Note that the kernel may fail to write data back: without a seal after this every range is read again."""
         self._append({"boot": ""})
 
     def seal(self) -> None:

@@ -256,11 +256,9 @@ class Partial:
         """
         whole = crc32c_of_parts(self.verified.items(), self._size)
         with local.file_errors(self.path):
-            try:
-                (wait or _at_once)(_Sync(os.dup(self._file)))
-            except OSError:
-                self._journal.distrust()
-                raise
+            # Said before: who dies between a sync that fails and saying so leaves a cache that shows what was lost.
+            self._journal.distrust()
+            (wait or _at_once)(_Sync(os.dup(self._file)))
             self._journal.seal()
             found = mark(os.fstat(self._file))
         return SealedPartial(self.path, self._size, (as_checksum(whole),), found)

@@ -1,0 +1,197 @@
+"""Power cuts and kills on a simulated disk: the right file or a clean restart, never another file under the name."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulated_disk import SimulatedDisk
+
+from hypersdk import errors
+from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, Proof
+from hypersdk.storage import local
+from hypersdk.transfer import journal, partial, publish
+from hypersdk.transfer.checksums import agree, as_checksum, crc32c
+from hypersdk.transfer.journal import Identity
+from hypersdk.transfer.partial import Partial
+from hypersdk.transfer.ranges import gaps, split
+
+ROOMS = (partial, journal, publish, local)
+PART, PIECE = 1024, 512
+OLD = b"the file that was there before"
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object in one version."""
+
+    etag: str
+    body: bytes
+
+    @property
+    def info(self) -> ObjectInfo:
+        """As its store describes it."""
+        return ObjectInfo(
+            ObjectRef("oci", "ns", "b", "disk"), len(self.body), self.etag, (as_checksum(crc32c(self.body)),)
+        )
+
+
+def made(seed: int, size: int) -> Object:
+    """An object with some blocks of zeros."""
+    chance = random.Random(seed)
+    blocks = [chance.choice([bytes(PIECE), chance.randbytes(PIECE)]) for _ in range(-(-size // PIECE))]
+    return Object(f"etag-{seed}", b"".join(blocks)[:size])
+
+
+@dataclass(frozen=True)
+class Life:
+    """One run of the command.
+
+    Attributes:
+        version: which object is asked for.
+        budget: operations until it is killed.
+        power: the power is cut then.
+        failing_sync: syncs until one fails, if one does.
+    """
+
+    version: int
+    budget: int
+    power: bool
+    failing_sync: int | None
+
+
+@dataclass
+class Machine:
+    """A machine that downloads one object onto a disk that forgets, again and again until it succeeds."""
+
+    disk: SimulatedDisk
+    chance: random.Random
+    overwrite: bool
+    boot: int = 0
+    finished: tuple[str, set[ByteRange]] = field(default_factory=lambda: ("", set()))
+    """Of which object, and which parts, until a disk loses any."""
+
+    @property
+    def target(self) -> Path:
+        """The final path."""
+        return self.disk.root / "disk"
+
+    def live(self, wanted: Object, life: Life | None) -> bool:
+        """Run the command once, up to its death if that is planned; says whether it succeeded."""
+        if life is not None:
+            self.disk.budget, self.disk.failing_sync = life.budget, life.failing_sync
+        with (
+            self.disk.running(*ROOMS, chance=self.chance),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(partial, "current_boot_id", lambda: f"boot-{self.boot}")
+            try:
+                self._download(wanted)
+            except errors.FileError:  # a sync that failed: exit 1
+                return False
+            return True
+        return False
+
+    def _download(self, wanted: Object) -> None:
+        """What `fetch_file` does, its threads played by chance."""
+        info = wanted.info
+        with Partial(str(self.target)) as file:
+            etag, finished = self.finished
+            self.finished = ("", set())
+            file.resume(Identity.of(info))
+            if etag == wanted.etag:
+                assert finished <= set(file.verified), "finished, and would be fetched again"
+            self.finished = (wanted.etag, set(file.verified))
+            self._fetch(file, wanted)
+            sealed = file.seal()
+            agree(sealed.checksums, info.checksums)
+        publish.publish(sealed, Proof(sealed.size, sealed.checksums, ()), str(self.target), overwrite=self.overwrite)
+
+    def _fetch(self, file: Partial, wanted: Object) -> None:
+        missing = [part for gap in gaps(len(wanted.body), file.verified) for part in split(gap, PART)]
+        self.chance.shuffle(missing)
+        flying: list[tuple[ByteRange, list[ByteRange], bool]] = []
+        while missing or flying:
+            while missing and len(flying) < 3:
+                part = missing.pop()
+                flying.append((part, list(split(part, PIECE)), file.is_hole(part)))
+            part, pieces, hole = self.chance.choice(flying)
+            if pieces:
+                piece = pieces.pop(self.chance.randrange(len(pieces)))
+                file.write(piece.start, memoryview(wanted.body)[piece.start : piece.stop], skip_zeros=hole)
+            else:
+                flying = [each for each in flying if each[0] != part]
+                file.record(part, crc32c(wanted.body[part.start : part.stop]))
+                self.finished[1].add(part)
+
+    def cut_power(self) -> None:
+        """The power goes, and comes back."""
+        self.disk.cut_power(self.chance)
+        self.boot += 1
+        self.finished = ("", set())
+
+
+LIVES = st.lists(
+    st.builds(
+        Life,
+        version=st.sampled_from([0, 0, 1]),
+        budget=st.integers(0, 60),
+        power=st.booleans(),
+        failing_sync=st.sampled_from([None, None, 0, 1, 2]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+SIZES = st.sampled_from([0, 1, PART - 1, PART, PART + 1, 5 * PART - 1, 5 * PART, 5 * PART + 1])
+
+
+CASES = {"lives": LIVES, "size": SIZES, "overwrite": st.booleans(), "seed": st.integers(0, 1 << 32)}
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(**CASES)
+def test_any_crash_gives_the_right_file_or_a_clean_restart(
+    lives: list[Life], size: int, overwrite: bool, seed: int
+) -> None:
+    """Whatever a kill or power cut takes, in any interleaving of parts, the name is never another file's."""
+    live_through(lives, size, overwrite, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow])
+@given(**CASES)
+def test_soak_of_crashes(lives: list[Life], size: int, overwrite: bool, seed: int) -> None:
+    """The same, twenty thousand times."""
+    live_through(lives, size, overwrite, seed)
+
+
+def live_through(lives: list[Life], size: int, overwrite: bool, seed: int) -> None:
+    """Run the command life after life, look at the name after each, and let the last one finish."""
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(SimulatedDisk(Path(folder)), random.Random(seed), overwrite)
+        if overwrite:
+            machine.disk.put("disk", OLD)
+        objects = [made(1, size), made(2, size)]
+        right = {OLD} if overwrite else set()
+        for life in lives:
+            right.add(objects[life.version].body)
+            done = machine.live(objects[life.version], life)
+            if life.failing_sync is not None:
+                machine.finished = ("", set())
+            if life.power:
+                machine.cut_power()
+            there = machine.target.read_bytes() if machine.target.exists() else None
+            assert there in right or (there is None and not overwrite)
+            if done:
+                assert there == objects[life.version].body
+            if there not in (None, OLD):
+                return
+        assert machine.live(objects[0], None)
+        machine.cut_power()
+        assert machine.target.read_bytes() == objects[0].body
