@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hypersdk.governor import CALM_SECONDS, Governor
+from hypersdk.governor import CALM_SECONDS, Governor, Governors
 
 
 def drive(governor: Governor, rate_of, seconds: float, start: float = 0.0) -> list[int]:
@@ -74,3 +74,58 @@ def test_many_small_requests_begin_at_once():
     assert governor.level == 8
     governor.begin_at(16, 1.0 + CALM_SECONDS)
     assert governor.level == 16
+
+
+def drive_late(governor: Governor, rate_of, wait_of, seconds: float) -> list[int]:
+    """As `drive`, on a service whose first bytes come after `wait_of(level, now)` seconds."""
+    levels, now = [], 0.0
+    while now < seconds:
+        governor.moved(int(rate_of(governor.level, now) / 10), now, busy=True)
+        governor.answered(wait_of(governor.level, now))
+        now += 0.1
+        levels.append(governor.level)
+    return levels[::10]
+
+
+def test_late_answers_without_more_bytes_make_it_back_off():
+    """A service that becomes busy is asked less: first bytes come late, and fewer requests would move as much."""
+    busy = lambda level, now: min(level, 9 if now < 8 else 3) * 1e6  # noqa: E731 - a rate, not a function to name
+    calm = drive_late(Governor(9), busy, lambda *_: 0.05, 20)
+    late = drive_late(Governor(9), busy, lambda _, now: 0.05 if now < 8 else 2.0, 20)
+    assert calm[7] == late[7] == 9
+    assert late[14:] == [4] * 6
+    assert min(calm[14:]) >= 6
+
+
+def test_late_answers_end_the_growth():
+    """While first bytes come late nothing grows, although more bytes came with every level so far."""
+    late = drive_late(Governor(128), lambda level, _: level * 1e6, lambda _, now: 0.05 if now < 5 else 2.0, 30)
+    assert late[-1] == late[6] < 128
+
+
+def test_longer_routes_are_no_lateness():
+    """Answers that are slow from the first, or slower by a few milliseconds, hold up nothing."""
+    assert drive_late(Governor(32), lambda level, _: level * 1e6, lambda *_: 3.0, 30)[-1] == 32
+    assert drive_late(Governor(32), lambda level, _: level * 1e6, lambda level, _: 0.001 * level, 30)[-1] == 32
+
+
+def test_retry_after_shuts_the_endpoint():
+    """A service that names a time is asked nothing before it; a shorter second one does not open it earlier."""
+    governor = Governor(16)
+    assert governor.shut_for(5.0) == 0
+    governor.refused(10.0, 8.0)
+    governor.refused(11.0, 1.0)
+    assert governor.shut_for(12.0) == pytest.approx(6)
+    assert governor.shut_for(18.0) == 0
+    governor.refused(20.0)
+    assert governor.shut_for(20.0) == 0
+
+
+def test_each_endpoint_has_its_own():
+    """One service's refusal says nothing of another; what begins at once does so everywhere."""
+    governors = Governors(16)
+    governors.of("https://a").refused(1.0, 9.0)
+    assert (governors.of("https://a").level, governors.of("https://b").level) == (2, 4)
+    assert governors.of("https://b").shut_for(2.0) == 0
+    governors.begin_at(16, 1.0 + CALM_SECONDS)
+    assert [governors.of(f"https://{each}").level for each in "abc"] == [16, 16, 16]

@@ -3,8 +3,8 @@
 Rules of this file:
 - One loop in the caller's thread; a part that waits for its next try holds up no other part, but keeps its place: so
   memory stays bounded, and a service that asks to slow down is not sent more.
-- How many parts are in flight is for the servers' governors to say: they see the bytes of each turn, the waits for first
-  bytes, and every refusal to hurry.
+- How many parts are in flight is for the servers' governors to say: they see the bytes of each turn, how long
+  answers take, and every refusal to hurry.
 - A request that is stuck, or much slower than its peers at the end, is dropped and asked for again on a new connection,
   from where the part stands (`hedging`); that spends no attempt and is bounded.
 - Attempts are counted per part under the run's policy, anew after each try that brought it further than all before:
