@@ -26,9 +26,10 @@ from hypersdk.storage.sources import EVERYTHING, Selection, select
 from hypersdk.transfer.copying import copy_items
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by, skipped
+from hypersdk.transfer.options import DEFAULTS
 from hypersdk.transfer.partial import partial_name
 from hypersdk.transfer.same import settle
-from hypersdk.transfer.small import SMALL
+from hypersdk.transfer.small import is_small
 
 WORTH_LISTING = 8
 """So many items are worth a list of the target: fewer are looked at one by one."""
@@ -226,7 +227,7 @@ def _standing_there(target: Store, base: ObjectRef, named: Named, call: Call) ->
         return {}
     found = {}
     for entry, ref in named.targets:
-        if entry.info.size <= SMALL:  # large ones are looked at before they move
+        if is_small(Item(entry.info, ref), DEFAULTS):  # large ones are looked at before they move
             with suppress(errors.AuthError, errors.NotFoundError, errors.RequestRefused):
                 found[ref] = call(f"look at {ref}", partial(target.head, ref))
     return found
