@@ -351,6 +351,33 @@ def test_to_a_plain_server(cloud, size):
     assert (made.size, made.etag) == (size, "new")
 
 
+@pytest.mark.parametrize("size", [1, PART, len(BODY)])
+@pytest.mark.parametrize("sides", ["from", "to", "both"])
+def test_links_on_either_side(cloud, tmp_path, size, sides):
+    """Pre-authenticated requests are a source and a target like any other; an interrupted copy resumes there, too."""
+    cloud.put("disk", BODY[:size])
+    reads = url.parse(f"{cloud.link(HERE)}disk" if sides != "to" else str(cloud.ref("disk", HERE)))
+    writes = url.parse(f"{cloud.link(THERE)}copy" if sides != "from" else str(cloud.ref("copy")))
+    source, target = cloud.wiring.store(reads), cloud.wiring.store(writes)
+    info, journal = source.head(reads.ref), str(tmp_path / "uploads")
+
+    def advanced(done: int, _total: int) -> None:
+        if done > 3 * PART and not cloud.wiring.waiter.stop.is_set():
+            cloud.wiring.waiter.stop.set()
+
+    means = cloud.means | {"journal": journal}
+    if size > PART:
+        with pytest.raises(errors.Interrupted):
+            relay(source, info, target, writes.ref, advanced=advanced, **means)
+        cloud.wiring.waiter.stop.clear()
+    made = relay(source, info, target, writes.ref, **means)
+    assert cloud.body("copy") == BODY[:size]
+    assert made.size == size
+    assert cloud.uploads() == []
+    numbers = [each["path"].rpartition("uploadPartNum=")[2] for each in cloud.asked("UploadPart")]
+    assert len(numbers) <= 10 + 3
+
+
 def test_many_pairs_hold_little(cloud, monkeypatch):
     """However large the parts and however slow the target, a pair holds less than a mebibyte."""
     most: list[int] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,13 @@ class TwoBuckets:
     def ref(self, name: str, bucket: str = THERE) -> ObjectRef:
         """The address of an object."""
         return ObjectRef("oci", self.emulator.namespace, bucket, name)
+
+    def link(self, bucket: str) -> str:
+        """A pre-authenticated request for all objects of a bucket; a name is put after it."""
+        expires = datetime.now(UTC) + timedelta(hours=1)
+        details = {"name": "all", "accessType": "AnyObjectReadWrite", "timeExpires": expires.isoformat()}
+        made = self.sdk.create_preauthenticated_request(self.emulator.namespace, bucket, details).data
+        return f"{self.emulator.endpoint}{made.access_uri}"
 
     def put(self, name: str, body: bytes, bucket: str = HERE, **fields: Any) -> ObjectRef:
         """Store an object with Oracle's own client."""

@@ -251,6 +251,17 @@ def test_watched_descriptor_ends_the_wait_once(wire):
         os.close(writer)
 
 
+def test_post_without_a_reply_is_not_repeated_behind_our_back(wire):
+    """A POST whose kept-alive connection ends without a reply may have been carried out: its caller decides."""
+    answer = lambda asked, peer: send(peer, 200) if len(asked.body) < 3 else reset(peer)  # noqa: E731
+    with RawServer(answer) as server:
+        post = Request("POST", Secret(f"{server.url}/u"), "create")
+        wire.call(post, b"ok")
+        with pytest.raises(errors.NetworkError):
+            wire.call(post, b"create")
+        assert [asked.body for asked in server.asked] == [b"ok", b"create"]
+
+
 def test_piped_body_is_not_sent_from_memory_that_is_gone(wire):
     """A connection that died while it was idle costs a request that cannot send its body again a passing error."""
     seen = []

@@ -43,6 +43,11 @@ class Lasting:
         """Bytes that the service has."""
         return sum(sent.part.size for sent in self.sent.values())
 
+    @property
+    def proven(self) -> bool:
+        """Whether the service has told the CRC32C of every part."""
+        return all(sent.proven for sent in self.sent.values())
+
     def ranges(self) -> Iterator[tuple[ByteRange, int]]:
         """Where the parts stand in the whole, each with its CRC32C."""
         for number, sent in self.sent.items():
@@ -104,11 +109,14 @@ class _Going:
             abort(self._store, upload)
             return None
         try:
-            listed = self._retrier.call(f"list parts of {self._ref}", lambda: list(self._store.list_parts(upload)))
+            listed = self._listed(upload, before)
         except errors.NotFoundError:
             return None  # committed or dropped since
         if not before.upload_id:
             self._notes.created(upload.upload_id)
+        self._retrier.waiter.report(
+            events.Note(f"goes on with the upload of {self._ref}: {len(listed)} parts are there")
+        )
         good = {part.number: sent for part in listed if (sent := _known(part, before))}
         self._lasting = Lasting(upload, before.intent.part_size, self._notes, good)
         return self._lasting
@@ -131,6 +139,16 @@ class _Going:
             error.add_note(kept(lasting.upload, len(lasting.sent), lasting.size))
         else:
             self._notes.forget()
+
+    def _listed(self, upload: Upload, before: Contents) -> list[Part]:
+        """What the service has; of a store that does not tell we believe the journal, and the whole is compared."""
+        if self._store.capabilities.lists_parts:
+            return self._retrier.call(f"list parts of {self._ref}", lambda: list(self._store.list_parts(upload)))
+        size, part_size = before.intent.source.size, before.intent.part_size
+        return [
+            Part(number, known.etag, min(part_size, size - part_size * (number - 1)))
+            for number, known in before.parts.items()
+        ]
 
     def _lost(self, intent: Intent) -> Upload | None:
         return self._retrier.call(

@@ -177,7 +177,7 @@ class _Passing:
             crc=crc,
             retrier=retrier,
             condition=put.condition,
-            proven=all(sent.proven for sent in lasting.sent.values()),
+            proven=self._target.capabilities.lists_parts and lasting.proven,
         )
 
     def whole(self, wire: Wire, retrier: Retrier, put: PutOptions) -> ObjectInfo:
@@ -268,6 +268,16 @@ class _Pair:
     def moved(self) -> int:
         """Bytes of the present try that were sent so far."""
         return self._pipe.sent
+
+    @property
+    def left(self) -> int:
+        """Bytes of the present try still to be sent."""
+        return self._wanted.length - self._pipe.sent
+
+    @property
+    def again(self) -> int:
+        """Bytes to pass if it is begun anew."""
+        return self._wanted.length
 
     @property
     def crc(self) -> int:

@@ -309,7 +309,7 @@ class _Sending:
             crc=crc32c_of_parts(((where, sent.crc) for where, sent in self._sent.items()), self._read),
             retrier=self._retrier,
             condition=put.condition,
-            proven=all(sent.proven for sent in self._sent.values()),
+            proven=self._store.capabilities.lists_parts and all(sent.proven for sent in self._sent.values()),
         )
 
 

@@ -167,6 +167,16 @@ class _Ranged:
         return self._filled
 
     @property
+    def left(self) -> int:
+        """Bytes still to come."""
+        return self._length - self._filled
+
+    @property
+    def again(self) -> int:
+        """Bytes to come if it is asked for again."""
+        return self.left
+
+    @property
     def whole(self) -> bool:
         """Whether all bytes have come."""
         return self._filled == self._length

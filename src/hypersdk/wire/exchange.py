@@ -116,9 +116,14 @@ class Exchange:
         return PAUSE if data is None else data
 
     def on_seek(self, offset: int, origin: int) -> int:
-        """Go back in the request's body, which must be sent again; only from its start (origin 0)."""
+        """Go back in the request's body, which must be sent again; only from its start (origin 0).
+
+        libcurl does so by itself when a kept-alive connection ends without a reply. The service may have carried out
+        the request all the same, and a POST is not repeated unless its caller says so (RFC 9110, 9.2.2).
+        """
         assert self.source is not None
-        if origin or (offset != self._sent and isinstance(self.source, Feed)):
+        once = isinstance(self.source, Feed) or self.request.method == "POST"
+        if origin or (offset != self._sent and once):
             return SEEK_IMPOSSIBLE
         self._sent = offset
         return SEEK_OK
