@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 from trees import Copies, bodies, folder, items, kinds, plant, planted
-from two_buckets import HERE, THERE, TwoBuckets, two_buckets
+from two_buckets import HERE, PARALLEL, THERE, TwoBuckets, two_buckets
 
 from hypersdk import errors
 from hypersdk.transfer import landing, small
+from hypersdk.transfer.buffers import BUFFER
 from hypersdk.transfer.copying import copy_items
+from hypersdk.transfer.options import TransferOptions
 from hypersdk.waiting import StopFlag
 
 FILES = bodies(12)
@@ -232,6 +235,48 @@ def test_a_stop_leaves_whole_files_only(copies, cloud, stop):
     assert planted(copies.target) == files
 
 
+@pytest.mark.parametrize("fault", [None, "cut-body", "flip-byte"])
+@pytest.mark.parametrize("spare", [0, small.SPARE])
+def test_objects_of_several_buffers(copies, oci_emulator, monkeypatch, fault, spare):
+    """Whole objects are written while they come, in as many buffers as there are; a cut or bad one begins anew."""
+    monkeypatch.setattr(small, "SPARE", spare)
+    if not spare:  # and once on a file system that has no files without a name
+        monkeypatch.delattr(landing.os, "O_TMPFILE")
+    sizes = (BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 5)
+    files = {f"{size}": random.Random(size).randbytes(size) for size in sizes}
+    copies.fill(files)
+    if fault:
+        where = {"cut-body": "afterBytes", "flip-byte": "at"}[fault]
+        oci_emulator.fault("GetObject", fault, objectName=str(sizes[-1]), **{where: 2 * BUFFER})
+    assert kinds(copies.down(options=TransferOptions(4 * BUFFER, 3))) == {"done": set(files)}
+    assert planted(copies.target) == files
+
+
+@pytest.mark.parametrize("way", ["up", "across", "aside"])
+def test_objects_of_several_buffers_on_other_ways(copies, way):
+    """The same from files to a store, from store to store, and from file to file."""
+    sizes = (BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 5)
+    files = {f"{size}": random.Random(size).randbytes(size) for size in sizes}
+    copies.fill(files)
+    plant(copies.source, files)
+    assert kinds(getattr(copies, way)(options=TransferOptions(4 * BUFFER, 3))) == {"done": set(files)}
+    assert (planted(copies.target) if way == "aside" else copies.filled()) == files
+
+
+def test_who_stops_listening_leaves_whole_files_only(copies, cloud):
+    """A caller that takes no more outcomes abandons what is in flight; the wire is good for the next copy."""
+    files = bodies(60)
+    copies.fill(files)
+    outcomes = copy_items(
+        items(cloud.store, cloud.ref("", HERE), folder(copies.target)), cloud.store, copies.files, **cloud.means
+    )
+    assert next(outcomes).kind == "done"
+    outcomes.close()
+    found = planted(copies.target)
+    assert found == {name: files[name] for name in found}
+    assert kinds(copies.down()) == {"skipped": set(found), "done": set(files) - set(found)}
+
+
 CHILD = """
 import sys
 from pathlib import Path
@@ -240,7 +285,9 @@ from two_buckets import settings
 from types import SimpleNamespace
 from hypersdk.model import ObjectRef
 from hypersdk.storage.backends.file import FileStore
+from hypersdk.transfer.buffers import BUFFER
 from hypersdk.transfer.copying import copy_items
+from hypersdk.transfer.options import TransferOptions
 from hypersdk.waiting import Waiter
 from hypersdk.wiring import Wiring
 
@@ -297,7 +344,7 @@ def test_items_are_taken_only_as_they_can_move(copies, cloud, oci_emulator):
     for outcome in copy_items(wanted(), cloud.store, copies.files, **cloud.means):
         under_way.remove(outcome.item.source.ref.name)
     assert not under_way
-    assert most <= small.BUFFERS + 200  # those in buffers, and those that wait for their directory's sync
+    assert most <= small.BACKLOG + PARALLEL + 1
 
 
 def test_a_listing_that_breaks_ends_after_what_it_gave(copies, cloud):

@@ -20,11 +20,13 @@ from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
 from hypersdk.transfer.options import DEFAULTS, TransferOptions
+from hypersdk.transfer.partial import sweep as sweep_partial
 from hypersdk.transfer.relay import relay
 from hypersdk.transfer.same import expect_readable, settle
 from hypersdk.transfer.small import copy_small, ends_all, is_small
 from hypersdk.transfer.tally import Tally
 from hypersdk.transfer.upload import upload
+from hypersdk.transfer.uploadjournal import sweep as sweep_journal
 from hypersdk.wire.loop import Wire
 
 WAITING = 1000
@@ -175,12 +177,21 @@ class _Copy:
         expect_readable(self._item.source)
         there = self._look()
         if there is not None and (outcome := settle(self._item, there, self._means)) is not None:
+            self._sweep()
             return outcome
         if self._item.target.scheme == "file":
             return self._into_file()
         condition = PutCondition(if_match=there.etag) if there else PutCondition(if_absent=True)
         put = replace(self._means.put, condition=condition)
         return self._from_file(put) if self._item.source.ref.scheme == "file" else self._between_clouds(put)
+
+    def _sweep(self) -> None:
+        """An earlier run may have died when all but its own notes was done."""
+        source, target = self._item.source.ref, self._item.target
+        if target.scheme == "file":
+            sweep_partial(str(target))
+        if source.scheme == "file":
+            sweep_journal(self._means.journal, str(source), target)
 
     def _look(self) -> ObjectInfo | None:
         target = self._item.target

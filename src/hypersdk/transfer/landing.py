@@ -1,9 +1,9 @@
 """A small file lands: it has no name before it is whole, on the disk and proven; then it gets its own in one step.
 
-Rules of this file (design rule 7, as in `publish`, for bodies that are in memory): bytes are written, synced, read back
-and compared with what was received and with what the service says, before there is a name; nothing is replaced unless
-that was asked for; a file without a name (O_TMPFILE, open(2)) leaves nothing behind when we die, and where the file
-system has none, a name of our own kind does that nobody takes for the result. Whoever calls syncs the directory.
+Rules of this file (design rule 7, as in `publish`, without a journal): bytes are written, synced, read back, compared
+with what was received and with what the service says, before there is a name; nothing is replaced unless that was
+asked for; a file without a name (O_TMPFILE, open(2)) leaves nothing behind when we die, and where the file system has
+none, a name of our own kind does that nobody takes for the result. Whoever calls syncs the directory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,23 +33,6 @@ _BLOCK = 1024 * 1024
 _NAMED = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAMELESS_REFUSED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 """What open(2) answers to O_TMPFILE where the file system, or an old kernel, does not know it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cargo:
-    """The bytes of a small file.
-
-    Attributes:
-        pieces: them, in order; valid until the file has landed.
-        size: how many.
-        crc: their CRC32C as received.
-        vouched: what the service says of them.
-    """
-
-    pieces: Sequence[memoryview]
-    size: int
-    crc: int
-    vouched: tuple[Checksum, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,43 +92,127 @@ def sync(spots: Iterable[Spot]) -> None:
                 done.add(place)
 
 
-def land(
-    cargo: Cargo, spot: Spot, options: TransferOptions = DEFAULTS, *, overwrite: bool = False
-) -> tuple[Checksum, ...]:
-    """Write a file, prove it, name it. The directory is still to be synced.
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What is known of a file's bytes before they are read back.
+
+    Attributes:
+        size: how many.
+        crc: their CRC32C as received.
+        vouched: what the service says of them.
+    """
+
+    size: int
+    crc: int
+    vouched: tuple[Checksum, ...] = ()
+
+
+class Landing:
+    """A file that is being written and has no name yet.
+
+    Its methods are called by one thread at a time, but for `write`: several at once, for different offsets.
 
     Args:
-        cargo: its bytes.
         spot: its place.
-        options: which digests are wanted, and whether the device is read.
-        overwrite: replace what is there.
 
-    Returns:
-        The digests of what stands there now, from reading it back.
-
-    Raises:
-        DestinationExists: the name is taken.
-        VerificationError: what was written is not what was received, or that not what the service says.
-        DiskFull: no room.
-        FileError: the file system refuses otherwise.
+    Attributes:
+        spot: as above.
+        pending: writes that were handed to other threads and have not ended; whoever hands them counts them.
+        error: what made one of them fail.
     """
-    with local.file_errors(spot.path):
-        file, temporary = _open(spot.directory)
-        try:
-            _write(file, cargo)
+
+    def __init__(self, spot: Spot) -> None:
+        self.spot = spot
+        self.pending = 0
+        self.error: errors.HypersdkError | None = None
+        self._opening = threading.Lock()
+        self._file: int | None = None
+        self._temporary: str | None = None
+        self._abandoned = False
+
+    def write(self, offset: int, view: memoryview) -> None:
+        """Write bytes, zeros as holes.
+
+        Raises:
+            DiskFull: no room.
+            FileError: the file system refuses otherwise.
+        """
+        with local.file_errors(self.spot.path):
+            file = self._opened()
+            for start, stop in data_runs(view):
+                done = start
+                while done < stop:
+                    done += os.pwrite(file, view[done:stop], offset + done)
+
+    def finish(
+        self, received: Received, options: TransferOptions = DEFAULTS, *, overwrite: bool = False
+    ) -> tuple[Checksum, ...]:
+        """Sync the file, prove it, name it. The directory is still to be synced.
+
+        Args:
+            received: what its bytes must be.
+            options: which digests are wanted, and whether the device is read.
+            overwrite: replace what is there.
+
+        Returns:
+            The digests of what stands there now, from reading it back.
+
+        Raises:
+            DestinationExists: the name is taken.
+            VerificationError: what was written is not what was received, or that not what the service says.
+            DiskFull: no room.
+            FileError: the file system refuses otherwise.
+        """
+        spot = self.spot
+        with local.file_errors(spot.path):
+            file = self._opened()
+            os.ftruncate(file, received.size)
             os.fsync(file)
-            path = f"/proc/self/fd/{file}" if temporary is None else str(Path(spot.path).with_name(temporary))
-            digests = _prove(file, path, cargo, options)
-            _name(file, temporary, spot, overwrite=overwrite)
-        finally:
-            os.close(file)
-            if temporary is not None:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=spot.directory)
-        for own in (partial_name(spot.name), journal_name(spot.name)):
-            with suppress(FileNotFoundError):  # of an earlier try, when the object was another one
-                os.unlink(own, dir_fd=spot.directory)
-    return digests
+            digests = _prove(file, self._path(file), received, options)
+            _name(file, self._temporary, spot, overwrite=overwrite)
+            for own in (partial_name(spot.name), journal_name(spot.name)):
+                with suppress(FileNotFoundError):  # of an earlier try, when the object was another one
+                    os.unlink(own, dir_fd=spot.directory)
+            self._close_file()
+        return digests
+
+    def wrote(self, error: errors.HypersdkError | None) -> None:
+        """Take note that a pending write ended."""
+        self.pending -= 1
+        self.error = self.error or error
+        if self._abandoned and not self.pending:
+            self.close()
+
+    def abandon(self) -> None:
+        """Nobody needs it any more: it is closed once nobody writes to it."""
+        self._abandoned = True
+        if not self.pending:
+            self.close()
+
+    def close(self) -> None:
+        """Close file and directory; a file without a name is gone then."""
+        self._close_file()
+        if self._temporary is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary, dir_fd=self.spot.directory)
+            self._temporary = None
+        os.close(self.spot.directory)
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _opened(self) -> int:
+        with self._opening:
+            if self._file is None:
+                self._file, self._temporary = _open(self.spot.directory)
+            return self._file
+
+    def _path(self, file: int) -> str:
+        if self._temporary is None:
+            return f"/proc/self/fd/{file}"
+        return str(Path(self.spot.path).with_name(self._temporary))
 
 
 def _open(directory: int) -> tuple[int, str | None]:
@@ -168,21 +236,12 @@ def _temporary_name() -> str:
     return f".hx-{secrets.token_hex(6)}.tmp"
 
 
-def _write(file: int, cargo: Cargo) -> None:
-    os.ftruncate(file, cargo.size)
-    offset = 0
-    for piece in cargo.pieces:
-        for start, stop in data_runs(piece):
-            done = start
-            while done < stop:
-                done += os.pwrite(file, piece[done:stop], offset + done)
-        offset += len(piece)
-
-
-def _prove(file: int, path: str, cargo: Cargo, options: TransferOptions) -> tuple[Checksum, ...]:
+def _prove(file: int, path: str, received: Received, options: TransferOptions) -> tuple[Checksum, ...]:
     """Read it back; of what the service says, the cheapest is compared, ours always."""
     names = {"crc32c": None} | dict.fromkeys(options.digests)
-    theirs = sorted((each.algorithm for each in cargo.vouched if each.algorithm in COSTS), key=lambda name: COSTS[name])
+    theirs = sorted(
+        (each.algorithm for each in received.vouched if each.algorithm in COSTS), key=lambda name: COSTS[name]
+    )
     if theirs and not set(theirs).intersection(names):
         names[theirs[0]] = None
     running = {name: new_digest(name) for name in names}
@@ -190,8 +249,8 @@ def _prove(file: int, path: str, cargo: Cargo, options: TransferOptions) -> tupl
         found, _ = read_digests(path, running, from_device=True)
     else:
         found = _digests(file, running)
-    expect_as_received(path, found, [as_checksum(cargo.crc)])
-    agree(found, cargo.vouched)
+    expect_as_received(path, found, [as_checksum(received.crc)])
+    agree(found, received.vouched)
     return found
 
 

@@ -14,30 +14,33 @@ Rules of this file:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import Self
 
 from hypersdk import errors
 from hypersdk.model import ObjectInfo
-from hypersdk.storage.protocol import LocalRange
+from hypersdk.transfer.buffers import Buffer
 from hypersdk.transfer.crew import Crew
 from hypersdk.transfer.engine import start
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
-from hypersdk.transfer.landing import Cargo, Directories, land, sync
-from hypersdk.transfer.loads import Buffers, Load
+from hypersdk.transfer.landing import Directories, Landing, sync
+from hypersdk.transfer.loads import LARGEST, Arriving, Buffers, Held, Load, Sent, copy_file, finish, write
 from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.parts import TURN, Part, PartLoop
 from hypersdk.transfer.same import expect_readable, settle
-from hypersdk.transfer.smallparts import Fetching, Sending
+from hypersdk.transfer.smallparts import Fetched, Fetching, Sending
 from hypersdk.transfer.tally import Tally
 
-SMALL = 8 * MIB
-"""Larger objects are worth a journal and several connections each."""
+HELD = 8 * MIB
+"""Most bytes of an object that goes from store to store through memory."""
 
-BUFFERS = 40
-"""MiB of objects in memory: those in flight, and as many again that wait for the disk."""
+SPARE = 24
+"""Buffers beyond one per request in flight: what may wait to be written."""
+
+BACKLOG = 64
+"""Items beyond one per request in flight that may be under way: those that land, or wait for their directory."""
 
 CREW = 8
 """Threads that write: a file system joins the syncs of so many (measured: 8 give 2x the files of one, 16 no more)."""
@@ -47,8 +50,12 @@ PATIENCE = 0.02
 
 
 def is_small(item: Item, options: TransferOptions) -> bool:
-    """Whether an item is moved by one request, without a journal."""
-    return 0 <= item.source.size <= min(SMALL, options.part_size)
+    """Whether an item is moved by one request, without a journal: it is no larger than a part.
+
+    From store to store its bytes stand in memory, so less is small there.
+    """
+    remote = "file" not in {item.source.ref.scheme, item.target.scheme}
+    return 0 <= item.source.size <= min(HELD if remote else LARGEST, options.part_size)
 
 
 def ends_all(error: errors.HypersdkError) -> bool:
@@ -75,6 +82,10 @@ def copy_small(items: Iterator[Item], means: Means, tally: Tally) -> Iterator[Ou
         yield from small.run()
 
 
+Ended = Callable[[errors.HypersdkError | None], None]
+"""Told of the end of a job, in the loop's thread."""
+
+
 class _Small:
     """What all loads of one call share; the parts of its loop, as an iterator."""
 
@@ -88,12 +99,13 @@ class _Small:
         self._fatal: errors.HypersdkError | None = None  # what ends all of them
         self._held: tuple[Item, ObjectInfo | None] | None = None
         self._open: set[Load] = set()
-        self._landed: list[Load] = []
+        self._landed: list[Arriving] = []
         self._syncing = False
         self._outcomes: deque[Outcome] = deque()
-        self._buffers = Buffers(BUFFERS)
+        self._buffers = Buffers(means.options.parallel + SPARE)
         self._directories = Directories()
-        self._crew: Crew[Load | tuple[Load, ...]] = Crew(start, CREW)
+        self._crew: Crew[Ended] = Crew(start, CREW)
+        self._loop = PartLoop(means.wire, means.retrier, "copy small objects", means.options.parallel, self._failed)
 
     def __enter__(self) -> Self:
         return self
@@ -102,13 +114,13 @@ class _Small:
         self._crew.close()
         for load in self._open:
             load.leave()
+        self._hear()  # closes what was written to until now
         self._directories.close()
 
     def run(self) -> Iterator[Outcome]:
         """Copy them all."""
-        means = self.means
-        means.wire.governor.begin_at(means.options.parallel, means.retrier.waiter.clock())
-        loop = PartLoop(means.wire, means.retrier, "copy small objects", means.options.parallel, self._failed)
+        waiter, loop = self.means.retrier.waiter, self._loop
+        self.means.wire.governor.begin_at(self.means.options.parallel, waiter.clock())
         try:
             while self._open or self._held or not self._exhausted:
                 with closing(loop.turns(self)) as turns:
@@ -116,7 +128,7 @@ class _Small:
                         self._turn(loop.moving)
                         yield from self._told()
                 self._turn(0, TURN)
-                means.retrier.waiter.tick()
+                waiter.tick()
                 yield from self._told()
         except errors.HypersdkError as error:
             yield from self._end_all(error)
@@ -128,31 +140,37 @@ class _Small:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Part:
-        """The next request to make; StopIteration = none now, perhaps later."""
-        clock = self.means.retrier.waiter.clock
-        until = clock() + PATIENCE
-        while not self.again:
-            load = self._admit()
-            if load is not None:
-                self._begin(load)
-            elif self._held or self._exhausted:
-                break
-            if clock() > until:
-                break
-        if not self.again:
+    def __next__(self) -> Part | None:
+        """The next request to make; None = none is ready, StopIteration = there will be none but for what is begun."""
+        waiter = self.means.retrier.waiter
+        until = waiter.clock() + PATIENCE
+        while not self.again and self._admit() and waiter.clock() < until:
+            pass
+        if self.again:
+            return self.again.popleft()
+        if self._exhausted and self._held is None:
             raise StopIteration
-        return self.again.popleft()
+        if not self._loop.busy and not self._outcomes:
+            self._turn(0, TURN)
+            waiter.tick()
+        return None
 
-    def _admit(self) -> Load | None:
-        """The next item with room for its bytes; None = it ended at once, or there is no room, or no item."""
+    def _admit(self) -> bool:
+        """Begin the next item, if there is one and there is room for it."""
         self._held = self._held or self._pull()
-        if self._held is None or not self._buffers.enough_for(self._held[0].source.size):
-            return None
-        (item, there), self._held = self._held, None
-        load = Load(item, there, self._buffers.take(item.source.size), self.tally.wire)
-        self._open.add(load)
-        return load
+        if self._held is None:
+            return not self._exhausted
+        (item, there) = self._held
+        relayed = "file" not in {item.source.ref.scheme, item.target.scheme}
+        full = len(self._open) >= self.means.options.parallel + BACKLOG
+        if full or (relayed and not self._buffers.enough_for(item.source.size)):
+            return False
+        self._held = None
+        try:
+            self._begin(item, there)
+        except errors.HypersdkError as error:
+            self._tell(self._note(error, ended_by(item, error)))
+        return True
 
     def _pull(self) -> tuple[Item, ObjectInfo | None] | None:
         """The next item that must move, with what stands at its target; None = it ended at once, or there is none."""
@@ -183,42 +201,58 @@ class _Small:
         except errors.NotFoundError:
             return None
 
-    def _begin(self, load: Load) -> None:
-        source = load.item.source
-        if source.ref.scheme != "file" and (source.size or load.item.target.scheme != "file"):
-            self.again.append(Fetching(self, load))
+    def _begin(self, item: Item, there: ObjectInfo | None) -> None:
+        if item.target.scheme != "file":
+            self._begin_sending(item, there)
             return
-        try:
-            if source.size:
-                self.read(load)
-        except errors.HypersdkError as error:
-            self.end(load, self._note(error, ended_by(load.item, error)))
+        load = Arriving(item, there, room=self._room, write=self._write, give=self._buffers.give)
+        if item.source.ref.scheme == "file":
+            self._expect_listed(item)
+            self._open.add(load)
+            self._land(load, partial(copy_file, load, self.means))
+        elif item.source.size:
+            self._open.add(load)
+            self.again.append(Fetching(self, load))
         else:
+            self._open.add(load)
             self.filled(load)
+
+    def _begin_sending(self, item: Item, there: ObjectInfo | None) -> None:
+        if item.source.ref.scheme == "file":
+            sent = Sent(item, there)
+            self._open.add(sent)
+            try:
+                self._expect_listed(item)
+            except errors.HypersdkError:
+                self._open.discard(sent)
+                sent.leave()
+                raise
+            self.again.append(Sending(self, sent))
+            return
+        held = Held(item, there, self._buffers.hold(item.source.size), self._buffers.give)
+        self._open.add(held)
+        self.again.append(Fetching(self, held))
+
+    def _expect_listed(self, item: Item) -> None:
+        """See that a local source is the file that was listed.
+
+        Raises:
+            ObjectChanged: it was replaced or written to.
+        """
+        self.means.source.range_request(item.source, None)
 
     # -- bytes go on
 
-    def read(self, load: Load) -> None:
-        """Take the bytes of a local source, if it is the file that was listed, before and afterwards."""
-        for _ in range(2):
-            place = self.means.source.range_request(load.item.source, None)
-            assert isinstance(place, LocalRange)
-            if load.filled < load.item.source.size:
-                load.read(place)
-
-    def filled(self, load: Load) -> None:
-        """The bytes are all there: they are written to the disk, or sent."""
-        if load.item.target.scheme != "file":
+    def filled(self, load: Fetched) -> None:
+        """The bytes are all there: they are sent on, or what is left of them is written."""
+        if isinstance(load, Held):
             self.again.append(Sending(self, load))
             return
-        try:
-            load.spot = self._directories.spot(load.item.target)
-        except errors.HypersdkError as error:
-            self.end(load, self._note(error, ended_by(load.item, error, load.filled)))
-            return
-        self._crew.do(load, partial(_land, load, self.means))
+        load.whole = True
+        if load.landing is None or not load.landing.pending:
+            self._land(load, partial(finish, load, self.means))
 
-    def bad(self, load: Load, error: errors.VerificationError) -> None:
+    def bad(self, load: Fetched, error: errors.VerificationError) -> None:
         """The bytes are not the source's: once more."""
         if load.again or load.item.source.ref.scheme == "file":
             self.end(load, ended_by(load.item, error, load.filled))
@@ -226,18 +260,69 @@ class _Small:
         load.begin_again()
         self.again.append(Fetching(self, load))
 
+    def _room(self) -> Buffer:
+        """Free memory; a disk that is slower than the network is waited for here."""
+        while (buffer := self._buffers.take()) is None:
+            self._hear(TURN)
+            self.means.retrier.waiter.tick()
+        return buffer
+
+    def _landing(self, load: Arriving) -> Landing:
+        if load.landing is None:
+            load.landing = Landing(self._directories.spot(load.item.target))
+        return load.landing
+
+    def _write(self, load: Arriving, buffer: Buffer, offset: int) -> None:
+        landing = self._landing(load)
+        landing.pending += 1
+        self._crew.do(partial(self._wrote, load, landing, buffer), partial(write, landing, buffer, offset))
+
+    def _wrote(self, load: Arriving, landing: Landing, buffer: Buffer, error: errors.HypersdkError | None) -> None:
+        self._buffers.give([buffer])
+        landing.wrote(error)
+        if error is not None and ends_all(error):
+            self._fatal = self._fatal or error
+        if landing is load.landing and load.whole and not landing.pending:
+            self._land(load, partial(finish, load, self.means))
+
+    def _land(self, load: Arriving, job: Callable[[], None]) -> None:
+        try:
+            landing = self._landing(load)
+            if landing.error is not None:
+                raise landing.error
+        except errors.HypersdkError as error:
+            self.end(load, self._note(error, ended_by(load.item, error, load.filled)))
+        else:
+            self._crew.do(partial(self._note_landing, load), job)
+
+    def _note_landing(self, load: Arriving, error: errors.HypersdkError | None) -> None:
+        if error is None:
+            self.tally.disk(load.filled)
+            self._buffers.give(load.last)
+            self._landed.append(load)
+        elif isinstance(error, errors.VerificationError):
+            self.bad(load, error)
+        else:
+            self.end(load, self._note(error, ended_by(load.item, error, load.filled)))
+
+    def _sync(self) -> None:
+        """Make durable what has landed since the last time, each directory once."""
+        loads, self._landed, self._syncing = self._landed, [], True
+        spots = [load.landing.spot for load in loads if load.landing]
+        self._crew.do(partial(self._note_sync, loads), partial(sync, spots))
+
+    def _note_sync(self, loads: list[Arriving], error: errors.HypersdkError | None) -> None:
+        self._syncing = False
+        for load in loads:
+            self.end(load, self._note(error, ended_by(load.item, error)) if error else _stands(load))
+
     # -- items end
 
     def end(self, load: Load, outcome: Outcome) -> None:
         """Tell how it ended, and give back what it held."""
         self._open.discard(load)
-        self._give_back(load)
         load.leave()
         self._tell(outcome)
-
-    def _give_back(self, load: Load) -> None:
-        self._buffers.give(load.buffers)
-        load.buffers = []
 
     def _tell(self, outcome: Outcome) -> None:
         self.tally.settle(outcome.item.source.size)
@@ -255,27 +340,14 @@ class _Small:
             raise self._fatal
 
     def _turn(self, moving: int, timeout: float | None = None) -> None:
-        for whose, error in self._crew.ended(timeout):
-            if isinstance(whose, Load):
-                self._note_landing(whose, error)
-                continue
-            self._syncing = False
-            for load in whose:
-                self.end(load, ended_by(load.item, error) if error else _stands(load))
+        self._hear(timeout)
         if self._landed and not self._syncing:
-            loads, self._landed, self._syncing = tuple(self._landed), [], True
-            self._crew.do(loads, partial(sync, [load.spot for load in loads if load.spot]))
+            self._sync()
         self.tally.turn(moving)
 
-    def _note_landing(self, load: Load, error: errors.HypersdkError | None) -> None:
-        if error is None:
-            self.tally.disk(load.filled)
-            self._landed.append(load)
-            self._give_back(load)
-        elif isinstance(error, errors.VerificationError):
-            self.bad(load, error)
-        else:
-            self.end(load, self._note(error, ended_by(load.item, error, load.filled)))
+    def _hear(self, timeout: float | None = None) -> None:
+        for told, error in self._crew.ended(timeout):
+            told(error)
 
     def _failed(self, part: Part, error: errors.HypersdkError) -> bool:
         """A request failed for good: perhaps another one helps, else its item ends; the others go on."""
@@ -305,17 +377,6 @@ class _Small:
             yield ended_by(item, error)
 
 
-def _land(load: Load, means: Means) -> None:
-    assert load.spot is not None
-    pieces = load.pieces()
-    try:
-        cargo = Cargo(pieces, load.filled, load.crc, load.vouched)
-        load.digests = land(cargo, load.spot, means.options, overwrite=means.overwrite)
-    finally:
-        for piece in pieces:
-            piece.release()
-
-
-def _stands(load: Load) -> Outcome:
+def _stands(load: Arriving) -> Outcome:
     target = ObjectInfo(load.item.target, load.filled, checksums=load.digests)
     return done(load.item, target, load.digests, load.filled)

@@ -1,4 +1,4 @@
-"""The two requests of a small object: the GET that fills its memory, the PUT that sends it.
+"""The two requests of a small object: the GET that brings it, the PUT that sends it.
 
 Rules of this file: what a refusal means is found out here, and an item is begun anew only so often; a target is looked
 at when the service says that something stands there, and replaced only as the very object that was seen.
@@ -14,19 +14,25 @@ from hypersdk import errors
 from hypersdk.model import ObjectInfo
 from hypersdk.storage import oci_headers
 from hypersdk.storage.protocol import LocalRange, PutCondition
+from hypersdk.transfer.buffers import BUFFER
 from hypersdk.transfer.checksums import as_checksum
 from hypersdk.transfer.items import Means, Outcome, done
-from hypersdk.transfer.loads import Load
+from hypersdk.transfer.loads import Arriving, Held, Sent
+from hypersdk.transfer.localsource import LocalSource
 from hypersdk.transfer.parts import Part
 from hypersdk.transfer.relay import carried
 from hypersdk.transfer.same import settle
 from hypersdk.transfer.sending import PutPart, look
 from hypersdk.transfer.tally import Tally
 from hypersdk.wire.loop import Wire
-from hypersdk.wire.request import Reply, Source
+from hypersdk.wire.request import Reply
 
 AGAIN = 2
 """How often an item is begun anew because what stands at its target changed."""
+
+
+Fetched = Held | Arriving
+"""What comes from a store."""
 
 
 class Desk(Protocol):
@@ -42,20 +48,20 @@ class Desk(Protocol):
     tally: Tally
     again: deque[Part]
 
-    def filled(self, load: Load) -> None:
+    def filled(self, load: Fetched) -> None:
         """The bytes are all there."""
 
-    def bad(self, load: Load, error: errors.VerificationError) -> None:
+    def bad(self, load: Fetched, error: errors.VerificationError) -> None:
         """The bytes are not the source's."""
 
-    def end(self, load: Load, outcome: Outcome) -> None:
+    def end(self, load: Fetched | Sent, outcome: Outcome) -> None:
         """It ended."""
 
 
 class Fetching:
     """One object on its way into memory."""
 
-    def __init__(self, desk: Desk, load: Load) -> None:
+    def __init__(self, desk: Desk, load: Fetched) -> None:
         self._desk = desk
         self.load = load
 
@@ -66,14 +72,13 @@ class Fetching:
 
     def begin(self, wire: Wire, token: int) -> bool:
         """Ask for the whole object."""
-        load = self.load
-        load.clear()
-        request = self._desk.means.source.range_request(load.item.source, None)
+        self.load.clear()
+        request = self._desk.means.source.range_request(self.load.item.source, None)
         if isinstance(request, LocalRange):
-            load.read(request)
-            self._desk.filled(load)
+            self._read(request)
+            self._desk.filled(self.load)
             return False
-        wire.submit(request, sink=load.take, token=token)
+        wire.submit(request, sink=self._take, token=token)
         return True
 
     def finish(self, reply: Reply) -> None:
@@ -104,19 +109,29 @@ class Fetching:
         load.begin_again(fresh)
         self._desk.again.append(Fetching(self._desk, load))
 
+    def _take(self, data: memoryview) -> None:
+        self._desk.tally.wire(len(data))
+        self.load.take(data)
+
+    def _read(self, place: LocalRange) -> None:
+        with LocalSource(place.path) as file:
+            while data := file.read(self.load.filled, BUFFER):
+                self.load.take(memoryview(data))
+
 
 class Sending(PutPart):
-    """One object on its way out of memory."""
+    """One object on its way out of a file, or of memory."""
 
-    def __init__(self, desk: Desk, load: Load) -> None:
+    def __init__(self, desk: Desk, load: Held | Sent) -> None:
         metadata, headers = load.beside
         put = carried(replace(load.item.source, metadata=metadata, headers=headers), desk.means.put)
         condition = PutCondition(if_match=load.there.etag) if load.there else PutCondition(if_absent=True)
+        checksum = as_checksum(load.crc) if isinstance(load, Held) else None
         super().__init__(
             desk.means.target,
             load.item.target,
-            Source(load.filled, load.give),
-            replace(put, condition=condition, checksum=as_checksum(load.crc)),
+            load.body(),
+            replace(put, condition=condition, checksum=checksum),
             counted=desk.tally.wire,
             done=self._stands,
         )
@@ -150,8 +165,8 @@ class Sending(PutPart):
         there = look(means.target, load.item.target, means.retrier)
         outcome = settle(load.item, there, means) if there else None
         if there is not None and outcome is not None:
-            mine = self._tries > 1
-            self._desk.end(load, done(load.item, there, outcome.checksums, load.filled) if mine else outcome)
+            mine, moved = self._tries > 1, load.item.source.size
+            self._desk.end(load, done(load.item, there, outcome.checksums, moved) if mine else outcome)
             return
         load.again += 1
         load.there = there
@@ -163,4 +178,6 @@ class Sending(PutPart):
         return super()._read(offset, size)
 
     def _stands(self, info: ObjectInfo) -> None:
-        self._desk.end(self.load, done(self.load.item, info, (as_checksum(self.load.crc),), self.load.filled))
+        sent = self._put.checksum
+        outcome = done(self.load.item, info, (sent,) if sent else info.checksums, info.size)
+        self._desk.end(self.load, outcome)
