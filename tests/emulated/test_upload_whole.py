@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,3 +204,26 @@ def test_many_in_flight(desk):
     PartLoop(desk.wire, retrier(), "upload many", 8).run(iter(parts), lambda: None)
     assert {name: desk.emulator.get(desk.root.bucket, name).body for name in bodies} == bodies
     assert made.keys() == bodies.keys()
+
+
+WATCHED = """
+import sys
+from hypersdk.cli import run
+code = run(sys.argv[1:])
+print(code, sorted(name for name in sys.modules if name.partition(".")[0] == "oci"), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("size", [100, 3 * MIB], ids=["whole", "in parts"])
+def test_no_sdk_is_loaded(desk, tmp_path, size):
+    """With an API key a copy into a bucket, looks and lists included, loads nothing of Oracle's SDK."""
+    desk.source.write_bytes(BODY[:size])
+    flags = ["--config-file", str(desk.emulator.config_file), "--endpoint", desk.emulator.endpoint]
+    target = f"oci://{desk.root.namespace}/{desk.root.bucket}/dir/"
+    environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "HYPEREXPORT_TRANSFER_PART_SIZE": "1MiB"}
+    for command in (["cp", *flags, str(desk.source), target], ["ls", *flags, target]):
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED, *command], env=environ, capture_output=True, text=True, check=False
+        )
+        assert done.stderr.splitlines()[-1] == "0 []", done.stderr
+    assert desk.emulator.get(desk.root.bucket, "dir/source").body == BODY[:size]

@@ -52,6 +52,19 @@ def test_requests_of_the_sdk_are_signed_with_their_body(key: rsa.RSAPrivateKey) 
     assert "x-content-sha256" in request.headers["authorization"]
 
 
+@pytest.mark.parametrize("body", [b"", b'{"object":"x"}'])
+def test_signature_over_a_body_is_that_of_the_sdk(key: rsa.RSAPrivateKey, body: bytes) -> None:
+    """A request with a JSON body of ours gets the very headers that the SDK's signer makes of it."""
+    signer = ApiKeySigner(key, TENANCY, USER, FINGERPRINT)
+    given = {"date": formatdate(1_700_000_000, usegmt=True), "content-type": "application/json"}
+    ours, theirs = _request("POST", given), _request("POST", given | {"content-length": str(len(body))})
+    ours.body = theirs.body = body
+    signer.with_content(ours)
+    signer(theirs)
+    assert ours.headers == theirs.headers
+    assert "x-content-sha256" in ours.headers["authorization"]
+
+
 def test_every_region_of_the_sdk_has_the_sdks_address() -> None:
     """The table that is read without the SDK gives the host that the SDK gives, for every region that it knows."""
     from oci import regions as theirs

@@ -17,9 +17,11 @@ LINK_ENDED = (
 )
 
 
-def explain(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
-    """The meaning of a refusal."""
-    return translate_reply(status, headers, body, resource=request.resource, what=request.method)
+def explain(
+    request: Request, status: int, headers: Mapping[str, str], body: bytes, what: str = ""
+) -> errors.HypersdkError:
+    """The meaning of a refusal of a call that people know as `what`."""
+    return translate_reply(status, headers, body, resource=request.resource, what=what or request.method)
 
 
 def explain_link(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:

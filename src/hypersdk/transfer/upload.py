@@ -20,6 +20,7 @@ from dataclasses import replace
 from hypersdk import errors, events
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, format_size
 from hypersdk.retry import Retrier
+from hypersdk.storage.oci_headers import PART_SIZE
 from hypersdk.storage.protocol import NO_OPTIONS, Part, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
 from hypersdk.transfer.committing import commit_checked
@@ -35,9 +36,6 @@ from hypersdk.wire.loop import Wire
 
 LARGEST_WHOLE = 64 * MIB
 """Most bytes that go as one request where parts are possible: a request that is cut begins anew."""
-
-PART_SIZE = "hypersdk-part-size"
-"""User metadata: bytes of each part but the last. Without it `opc-multipart-md5` could not be computed again."""
 
 
 def upload(

@@ -8,6 +8,7 @@ is that of its whole bytes; a HEAD that fails says nothing but its status; uploa
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
 from hypersdk.readers.http import read_date
 from hypersdk.retry import Call, run_once
-from hypersdk.storage import oci_headers, oci_replies
+from hypersdk.storage import oci_documents, oci_headers, oci_replies
 from hypersdk.storage.protocol import (
     ALWAYS,
     NO_OPTIONS,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 PAGE = 1000
 """Entries of one page; the service gives no more (ListObjects)."""
 
-_LIST_FIELDS = "name,size,etag,md5,timeModified,storageTier,archivalState"
-
 
 class OciStore:
     """Object Storage with one set of credentials in one region.
@@ -60,7 +59,7 @@ class OciStore:
         self._session = session
         self._wire = wire
         self._call = call
-        self._page = page
+        self._limit = page
 
     @property
     def capabilities(self) -> Capabilities:
@@ -100,20 +99,24 @@ class OciStore:
 
     def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Objects whose names start with `ref.name`, every page, lazily, in byte order; else stops at `/`."""
-        options = {"prefix": ref.name} if ref.name else {}
-        if not recursive:
-            options["delimiter"] = "/"
-        last = ""
-        for page in self._pages("list objects", ref, "list_objects", "start", fields=_LIST_FIELDS, **options):
-            if page.data.objects is None:
-                raise errors.ReplyRefused(f"list objects: {ref}: a page without objects", resource=str(ref))
-            entries = [_listed(ref, found) for found in page.data.objects]
-            for prefix in page.data.prefixes or ():
+        query = {"fields": oci_documents.OBJECT_FIELDS}
+        query |= {"prefix": ref.name} if ref.name else {}
+        query |= {} if recursive else {"delimiter": "/"}
+        last, start = "", ""
+        while True:
+            at = query | ({"start": start} if start else {})
+            reply = self._page("list objects", ref, self._bucket_url("o", ref), at)
+            entries, prefixes, following = oci_documents.objects_of(ref, reply)
+            for prefix in prefixes:
                 # A page may begin in the middle of a "directory" that the page before has told already.
                 if prefix != last:
                     entries.append(ObjectInfo(replace(ref, name=prefix), 0, prefix=True))
                     last = prefix
             yield from sorted(entries, key=lambda entry: entry.ref.name.encode())
+            if not following:
+                return
+            _demand_progress("list objects", ref, start, following)
+            start = following
 
     def range_request(self, info: ObjectInfo, wanted: ByteRange | None) -> Request:
         """The request for a range (None = the whole body), pinned by the info's etag."""
@@ -122,7 +125,7 @@ class OciStore:
             headers["range"] = wanted.header()
         query = {"versionId": info.ref.version} if info.ref.version else {}
         expect = Expectation(range=wanted, size=info.size, etag=info.etag or None)
-        return self._request("GET", self._url("o", info.ref, query), info.ref, headers, expect)
+        return self._request("GET", _with_query(self._url("o", info.ref), query), info.ref, headers, expect)
 
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
         """Write a small object from memory; the service checks its bytes against a checksum."""
@@ -139,7 +142,7 @@ class OciStore:
             **(oci_headers.checksum_headers(options.checksum) if options.checksum else {}),
             **oci_headers.metadata_headers(options.metadata),
         }
-        return self._request("PUT", self._url("o", ref), ref, headers, Expectation(needs="etag"))
+        return self._request("PUT", Secret(self._url("o", ref)), ref, headers, Expectation(needs="etag"))
 
     def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
         """What the reply to a `put_request` says of the object; other bytes than were sent are taken back."""
@@ -194,13 +197,13 @@ class OciStore:
 
     def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload whose parts and whole the service checks by CRC32C."""
+        _demand_name("begin upload", ref)
         details: dict[str, Any] = {"object": ref.name, "metadata": oci_headers.metadata_headers(options.metadata)}
         details |= oci_headers.content_details(options)
-        condition = oci_headers.condition_options(options.condition)
-        response = self._bucket(
-            "begin upload", ref, "create_multipart_upload", details, opc_checksum_algorithm="CRC32C", **condition
+        headers = {**oci_headers.COMPUTE_CRC32C, **oci_headers.condition_headers(options.condition)}
+        return oci_documents.begun_of(
+            ref, self._post("begin upload", Secret(self._bucket_url("u", ref)), ref, headers, details)
         )
-        return Upload(ref, response.data.upload_id)
 
     def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request:
         """The request that uploads part `number` (from 1); its body gives the length."""
@@ -209,33 +212,30 @@ class OciStore:
         headers = {"content-type": "application/octet-stream"}
         stated = oci_headers.checksum_headers(checksum) if checksum else oci_headers.COMPUTE_CRC32C
         expect = Expectation(needs="etag", echoes=oci_headers.echoes(stated))
-        return self._request("PUT", self._url("u", upload.ref, query), upload.ref, {**headers, **stated}, expect)
+        url = _with_query(self._url("u", upload.ref), query)
+        return self._request("PUT", url, upload.ref, {**headers, **stated}, expect)
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, every page, by number."""
-        names = (upload.ref.name, upload.upload_id)
-        pages = self._pages("list parts", upload.ref, "list_multipart_upload_parts", "page", *names)
-        found = [
-            Part(part.part_number, part.etag, part.size, oci_headers.checksum("md5", part.md5))
-            for page in pages
-            for part in page.data
-        ]
+        pages = self._pages("list parts", upload.ref, self._url("u", upload.ref), {"uploadId": upload.upload_id})
+        found = [part for page in pages for part in oci_documents.parts_of(upload.ref, page)]
         yield from sorted(found, key=lambda part: part.number)
 
     def list_multipart_uploads(self, ref: ObjectRef) -> Iterator[Upload]:
         """Unfinished uploads whose object names start with `ref.name`, every page."""
-        for page in self._pages("list uploads", ref, "list_multipart_uploads", "page"):
-            for found in page.data:
-                if found.object.startswith(ref.name):
-                    yield Upload(replace(ref, name=found.object), found.upload_id, found.time_created)
+        for page in self._pages("list uploads", ref, self._bucket_url("u", ref), {}):
+            for found in oci_documents.uploads_of(ref, page):
+                if found.ref.name.startswith(ref.name):
+                    yield found
 
     def commit(self, upload: Upload, parts: Sequence[Part], condition: PutCondition = ALWAYS) -> ObjectInfo:
         """Make the object of these parts, in the order of their numbers; uploaded parts left out are dropped."""
         ordered = sorted(parts, key=lambda part: part.number)
         details = {"partsToCommit": [{"partNum": part.number, "etag": part.etag} for part in ordered]}
-        options = oci_headers.condition_options(condition)
-        names = (upload.upload_id, details)
-        headers = self._object("commit upload", upload.ref, "commit_multipart_upload", *names, **options).headers
+        url = _with_query(self._url("u", upload.ref), {"uploadId": upload.upload_id})
+        headers = self._post(
+            "commit upload", url, upload.ref, oci_headers.condition_headers(condition), details
+        ).headers
         return ObjectInfo(
             upload.ref,
             sum(part.size for part in ordered),
@@ -277,9 +277,9 @@ class OciStore:
 
     def list_pre_authenticated(self, ref: ObjectRef) -> Iterator[PreAuthenticated]:
         """Links of the bucket for objects whose names start with `ref.name`, every page, without their URLs."""
-        options = {"object_name_prefix": ref.name} if ref.name else {}
-        for page in self._pages("list links", ref, "list_preauthenticated_requests", "page", **options):
-            yield from (_link(found) for found in page.data)
+        query = {"objectNamePrefix": ref.name} if ref.name else {}
+        for page in self._pages("list links", ref, self._bucket_url("p", ref), query):
+            yield from oci_documents.links_of(ref, page)
 
     def delete_pre_authenticated(self, ref: ObjectRef, link_id: str) -> None:
         """Withdraw a link of the bucket of `ref`; absent is fine."""
@@ -296,38 +296,37 @@ class OciStore:
         _demand_name(what, ref)
         return self._bucket(what, ref, operation, ref.name, *arguments, **options)
 
-    def _pages(
-        self, what: str, ref: ObjectRef, operation: str, cursor: str, *arguments: Any, **options: Any
-    ) -> Iterator[Any]:
-        """Every page of a list; `cursor` names the parameter that asks for the next one."""
-        token = None
+    def _pages(self, what: str, ref: ObjectRef, url: str, query: Mapping[str, str]) -> Iterator[Reply]:
+        """Every page of a list whose next page is named by a header."""
+        token = ""
         while True:
-            at: dict[str, Any] = {cursor: token} if token else {}
-            fetch = partial(
-                self._bucket,
-                what,
-                ref,
-                operation,
-                *arguments,
-                **options,
-                **at,
-                limit=self._page,
-                allow_control_chars=True,
-            )
-            page = self._call(what, fetch)
+            page = self._page(what, ref, url, {**query, **({"page": token} if token else {})})
             yield page
-            following = page.data.next_start_with if cursor == "start" else page.headers.get("opc-next-page")
+            following = page.headers.get("opc-next-page", "")
             if not following:
                 return
-            if following == token:
-                raise errors.ReplyRefused(f"{what}: {ref}: the same page comes again and again", resource=str(ref))
+            _demand_progress(what, ref, token, following)
             token = following
+
+    def _page(self, what: str, ref: ObjectRef, url: str, query: Mapping[str, str], limit: int = 0) -> Reply:
+        place = _with_query(url, {**query, "limit": str(limit or self._limit)})
+        request = self._request("GET", place, ref, {}, Expectation(needs="opc-request-id"), what)
+        return self._call(what, lambda: self._wire.call(request))
+
+    def _post(
+        self, what: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], details: Mapping[str, Any]
+    ) -> Reply:
+        """One request with a JSON body, which is signed with it."""
+        body = json.dumps(details, separators=(",", ":")).encode()
+        request = self._request("POST", url, ref, headers, Expectation(needs="opc-request-id"), what)
+        sign = partial(self._session.sign_json, body=body)
+        return self._wire.call(replace(request, sign=sign), body)
 
     def _head(self, ref: ObjectRef) -> Mapping[str, str]:
         _demand_name("look at object", ref)
         query = {"versionId": ref.version} if ref.version else {}
         expect = Expectation(needs="opc-request-id")
-        return self._wire.call(self._request("HEAD", self._url("o", ref, query), ref, {}, expect)).headers
+        return self._wire.call(self._request("HEAD", _with_query(self._url("o", ref), query), ref, {}, expect)).headers
 
     def _demand_listed(self, ref: ObjectRef, error: errors.NotFoundError) -> None:
         """Find out what a HEAD's 404 means: its reply has no body, a listing of the same name has one.
@@ -335,9 +334,10 @@ class OciStore:
         Raises:
             NotFoundError: the object is absent, or what the service says of the bucket.
         """
-        options = {"prefix": ref.name, "limit": 1, "allow_control_chars": True}
-        listed = self._bucket("look for object", ref, "list_objects", **options).data.objects
-        if ref.version is None and listed and listed[0].name == ref.name:
+        query = {"fields": oci_documents.OBJECT_FIELDS, "prefix": ref.name}
+        reply = self._page("look for object", ref, self._bucket_url("o", ref), query, limit=1)
+        listed, _, _ = oci_documents.objects_of(ref, reply)
+        if ref.version is None and listed and listed[0].ref.name == ref.name:
             return
         raise errors.NotFoundError(
             f"no such object: {ref}",
@@ -366,19 +366,23 @@ class OciStore:
         except (errors.NotFoundError, errors.PermissionDenied):
             return None
 
-    def _url(self, kind: str, ref: ObjectRef, query: Mapping[str, str] | None = None) -> Secret:
-        path = object_path(ref, kind)
-        text = "&".join(f"{name}={quote(value, safe='')}" for name, value in (query or {}).items())
-        return Secret(f"{self._session.object_storage_url}{path}{'?' if text else ''}{text}")
+    def _url(self, kind: str, ref: ObjectRef) -> str:
+        return self._session.object_storage_url + object_path(ref, kind)
 
-    def _request(
-        self, method: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation
+    def _bucket_url(self, kind: str, ref: ObjectRef) -> str:
+        return self._url(kind, replace(ref, name="")).removesuffix("/")
+
+    def _request(  # noqa: PLR0917 - what every request of this store has
+        self, method: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation, what: str = ""
     ) -> Request:
-        return Request(method, url, str(ref), headers, self._session.sign, expect, self._explain)
+        explain = partial(self._explain, what=what or method)
+        return Request(method, url, str(ref), headers, self._session.sign, expect, explain)
 
-    def _explain(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
+    def _explain(
+        self, request: Request, status: int, headers: Mapping[str, str], body: bytes, *, what: str
+    ) -> errors.HypersdkError:
         self._session.heard(headers)
-        return oci_replies.explain(request, status, headers, body)
+        return oci_replies.explain(request, status, headers, body, what)
 
 
 def _demand_name(what: str, ref: ObjectRef) -> None:
@@ -403,17 +407,14 @@ def _size(ref: ObjectRef, headers: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _listed(ref: ObjectRef, found: Any) -> ObjectInfo:
-    md5 = oci_headers.checksum("md5", found.md5)
-    return ObjectInfo(
-        replace(ref, name=found.name),
-        found.size,
-        found.etag or "",
-        (md5,) if md5 else (),
-        storage_tier=found.storage_tier or "",
-        archival_state=found.archival_state or "",
-        modified=found.time_modified,
-    )
+def _with_query(url: str, query: Mapping[str, str]) -> Secret:
+    text = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+    return Secret(f"{url}{'?' if text else ''}{text}")
+
+
+def _demand_progress(what: str, ref: ObjectRef, token: str, following: str) -> None:
+    if following == token:
+        raise errors.ReplyRefused(f"{what}: {ref}: the same page comes again and again", resource=str(ref))
 
 
 def _link(found: Any, url: Secret | None = None) -> PreAuthenticated:

@@ -8,20 +8,18 @@ that could authorize is ever sent: an address authorizes itself, or it is public
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Secret
 from hypersdk.retry import Call, run_once
-from hypersdk.storage import oci_headers, oci_replies, web_heads
+from hypersdk.storage import oci_documents, oci_headers, oci_replies, web_heads
 from hypersdk.storage.protocol import (
     ALWAYS,
     NO_OPTIONS,
@@ -242,16 +240,13 @@ class LinkStore(WebStore):
 
     def list(self, ref: ObjectRef, *, recursive: bool = True) -> Iterator[ObjectInfo]:
         """Objects whose names start with `ref.name`, if the link allows lists."""
-        query = {"fields": "name,size,etag,md5,timeModified,storageTier,archivalState", "prefix": ref.name} | (
-            {} if recursive else {"delimiter": "/"}
-        )
+        query = {"fields": oci_documents.OBJECT_FIELDS, "prefix": ref.name} | ({} if recursive else {"delimiter": "/"})
         start = ""
         while True:
             page = self._call("list objects", partial(self._page, ref, query | ({"start": start} if start else {})))
-            found = [_listed(ref, each) for each in page["objects"]]
-            found += [ObjectInfo(replace(ref, name=prefix), 0, prefix=True) for prefix in page.get("prefixes") or ()]
+            found, prefixes, following = oci_documents.objects_of(ref, page)
+            found += [ObjectInfo(replace(ref, name=prefix), 0, prefix=True) for prefix in prefixes]
             yield from sorted(found, key=lambda each: each.ref.name.encode())
-            following = page.get("nextStartWith")
             if not following:
                 return
             if following == start:
@@ -269,10 +264,7 @@ class LinkStore(WebStore):
         """Begin a multipart upload; its parts are checked one by one."""
         headers = {**self._put_headers(options), "opc-multipart": "true", "opc-checksum-algorithm": "CRC32C"}
         reply = self._wire.call(self._request("PUT", self._own(ref), ref, headers, Expectation()), b"")
-        upload_id = _json(ref, reply).get("uploadId")
-        if not isinstance(upload_id, str) or not upload_id:
-            raise errors.ReplyRefused(f"{ref}: the service began no upload", resource=str(ref))
-        return Upload(ref, upload_id)
+        return oci_documents.begun_of(ref, reply)
 
     def part_request(self, upload: Upload, number: int, length: int, checksum: Checksum | None) -> Request:
         """The request that uploads part `number` (from 1); its body gives the length."""
@@ -307,13 +299,10 @@ class LinkStore(WebStore):
         assert self._address.token is not None
         return Secret(f"{self._address.origin}/p/{self._address.token.reveal()}{path}")
 
-    def _page(self, ref: ObjectRef, query: Mapping[str, str]) -> dict[str, Any]:
+    def _page(self, ref: ObjectRef, query: Mapping[str, str]) -> Reply:
         bare = self._own(replace(ref, name="")).reveal()
         place = Secret(f"{bare}?{urlencode(query, quote_via=quote)}")
-        page = _json(ref, self._wire.call(self._request("GET", place, ref, {}, Expectation())))
-        if not isinstance(page.get("objects"), list):
-            raise errors.ReplyRefused(f"{ref}: a page without objects", resource=str(ref))
-        return page
+        return self._wire.call(self._request("GET", place, ref, {}, Expectation()))
 
 
 def explain_address(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
@@ -332,33 +321,3 @@ def explain_place(request: Request, status: int, headers: Mapping[str, str], bod
     if status in _ENDINGS:
         return errors.NotAuthenticated(error.message, resource=request.resource, hint=_ENDED, status=status)
     return error
-
-
-def _json(ref: ObjectRef, reply: Reply) -> dict[str, Any]:
-    try:
-        value = json.loads(reply.body)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise errors.ReplyRefused(f"{ref}: the reply is not what the service sends", resource=str(ref))
-    return value
-
-
-def _listed(ref: ObjectRef, found: Mapping[str, Any]) -> ObjectInfo:
-    md5 = oci_headers.checksum("md5", found.get("md5"))
-    return ObjectInfo(
-        replace(ref, name=found["name"]),
-        int(found["size"]),
-        found.get("etag") or "",
-        (md5,) if md5 else (),
-        storage_tier=found.get("storageTier") or "",
-        archival_state=found.get("archivalState") or "",
-        modified=_time(found.get("timeModified")),
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None

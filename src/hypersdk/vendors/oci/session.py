@@ -190,6 +190,21 @@ class OciSession:
         signed = self._signature(method, url) if repeatable else _sign(self._renewal.current().signer, method, url)
         return {**{name.lower(): value for name, value in headers.items()}, **signed}
 
+    def sign_json(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
+        """Sign a request whose JSON body is part of what is signed.
+
+        Args:
+            method: "POST", ...
+            url: exactly as it goes on the wire; it is signed without re-encoding.
+            headers: further headers; they are not signed.
+            body: what is sent.
+
+        Returns:
+            All headers to send, names in lower case.
+        """
+        signed = _sign(self._renewal.current().signer, method, url, body)
+        return {**{name.lower(): value for name, value in headers.items()}, **signed}
+
     def _signature(self, method: str, url: str) -> dict[str, str]:
         signer = self._renewal.current().signer
         with self._lock:
@@ -287,7 +302,7 @@ def credentials_of(settings: OciSettings, now: Callable[[], datetime] = _utc_now
     return ApiKey(settings)
 
 
-def _sign(signer: Any, method: str, url: str) -> dict[str, str]:
+def _sign(signer: Any, method: str, url: str, body: bytes | None = None) -> dict[str, str]:
     parts = urlsplit(url)
     # The SDK's signer takes a request of its HTTP library; such a request re-encodes the URL, this one does not.
     request = SimpleNamespace(
@@ -295,10 +310,14 @@ def _sign(signer: Any, method: str, url: str) -> dict[str, str]:
         url=url,
         path_url=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         headers={},
-        body=None,
+        body=body,
     )
-    signer.without_content_headers(request)
-    return {name: request.headers[name] for name in ("date", "host", "authorization")}
+    if body is None:
+        signer.without_content_headers(request)
+        return {name: request.headers[name] for name in ("date", "host", "authorization")}
+    request.headers |= {"content-type": "application/json", "content-length": str(len(body))}
+    getattr(signer, "with_content", signer)(request)
+    return dict(request.headers)
 
 
 def _signer_of_the_moment(current: Callable[[], Any]) -> Any:

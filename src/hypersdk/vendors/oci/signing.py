@@ -7,6 +7,8 @@ Source: docs.oracle.com, "Request Signatures" (draft-cavage-http-signatures-08, 
 from __future__ import annotations
 
 import base64
+import hashlib
+from collections.abc import Sequence
 from email.utils import formatdate
 from functools import cached_property
 from typing import Any
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-_SIGNED = "date (request-target) host"
+_SIGNED = ("date", "(request-target)", "host")
 
 
 class ApiKeySigner:
@@ -39,12 +41,23 @@ class ApiKeySigner:
 
     def without_content_headers(self, request: Any) -> Any:
         """Sign date, (request-target) and host of a request; its `headers` get these and `authorization`."""
-        date = request.headers.setdefault("date", formatdate(usegmt=True))
-        host = request.headers.setdefault("host", urlsplit(request.url).netloc)
-        text = f"date: {date}\n(request-target): {request.method.lower()} {request.path_url}\nhost: {host}"
+        return self._sign(request, _SIGNED)
+
+    def with_content(self, request: Any) -> Any:
+        """The same for a request with a body: its length, type and SHA-256 are signed, too."""
+        headers = request.headers
+        headers["content-length"] = str(len(request.body))
+        headers["x-content-sha256"] = base64.b64encode(hashlib.sha256(request.body).digest()).decode()
+        return self._sign(request, [*_SIGNED, "content-length", "content-type", "x-content-sha256"])
+
+    def _sign(self, request: Any, names: Sequence[str]) -> Any:
+        request.headers.setdefault("date", formatdate(usegmt=True))
+        request.headers.setdefault("host", urlsplit(request.url).netloc)
+        signed = {**request.headers, "(request-target)": f"{request.method.lower()} {request.path_url}"}
+        text = "\n".join(f"{name}: {signed[name]}" for name in names)
         signature = base64.b64encode(self.private_key.sign(text.encode(), PKCS1v15(), hashes.SHA256())).decode()
         request.headers["authorization"] = (
-            f'Signature algorithm="rsa-sha256",headers="{_SIGNED}",keyId="{"/".join(self._who)}",'
+            f'Signature algorithm="rsa-sha256",headers="{" ".join(names)}",keyId="{"/".join(self._who)}",'
             f'signature="{signature}",version="1"'
         )
         return request
