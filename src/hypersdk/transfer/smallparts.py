@@ -70,6 +70,16 @@ class Fetching:
         """Bytes so far."""
         return self.load.filled
 
+    @property
+    def left(self) -> int:
+        """Bytes still to come."""
+        return self.again - self.load.filled
+
+    @property
+    def again(self) -> int:
+        """Bytes to fetch if it is asked for again: all."""
+        return self.load.item.source.size
+
     def begin(self, wire: Wire, token: int) -> bool:
         """Ask for the whole object."""
         self.load.clear()
