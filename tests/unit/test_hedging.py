@@ -30,6 +30,7 @@ class Race:
     def __post_init__(self) -> None:
         self.now = 0.0
         self.moved = [0.0] * len(self.rates)
+        self.stood = [0.0] * len(self.rates)
         self.tokens = list(range(len(self.rates)))
         self.given_up: list[list[float]] = [[] for _ in self.rates]
         self.again_at: Callable[[int], float] | None = None
@@ -40,7 +41,9 @@ class Race:
         while self.now < until:
             self.now += LOOK
             for lane, rate in enumerate(self.rates):
-                self.moved[lane] = min(self.size, self.moved[lane] + rate(self.now) * LOOK)
+                before, self.moved[lane] = self.moved[lane], min(self.size, self.moved[lane] + rate(self.now) * LOOK)
+                if before < self.size <= self.moved[lane]:
+                    self.lookout.done(int(self.size - self.stood[lane]), self.now, self.now)
             flying = [lane for lane, moved in enumerate(self.moved) if moved < self.size]
             flights = [self.flight(lane) for lane in flying]
             for token in self.lookout.look(flights, self.now, tail=self.tail):
@@ -145,7 +148,7 @@ def test_slow_upload_is_begun_again_only_if_that_is_quicker():
     race.run(8)
     assert len(race.given_up[0]) == 1
     race = Race([steady(2.4e5), *[steady(1e6)] * 4], tail=True, resumes=False)
-    race.moved = [0.6 * SIZE] * 5
+    race.moved, race.stood = [0.6 * SIZE] * 5, [0.6 * SIZE] * 5
     race.run(8)
     assert race.given_up[0] == []
 

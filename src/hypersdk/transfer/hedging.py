@@ -68,8 +68,6 @@ class Flight:
 
 @dataclass(slots=True)
 class _Track:
-    began: float
-    first: int
     moved: int
     heard: float
     marks: deque[tuple[float, int]] = field(default_factory=deque)
@@ -85,11 +83,6 @@ class _Track:
         """Bytes per second over the window; None = it is too young."""
         (since, before), (now, moved) = self.marks[0], self.marks[-1]
         return (moved - before) / (now - since) if now - since >= window else None
-
-    @property
-    def average(self) -> float:
-        """Bytes per second over its life."""
-        return (self.moved - self.first) / max(self.heard - self.began, 1e-3)
 
 
 class Lookout:
@@ -108,6 +101,12 @@ class Lookout:
     def forget(self) -> None:
         """Begin anew: the network was away, and nobody is to blame."""
         self._tracks.clear()
+
+    def done(self, moved: int, seconds: float, now: float) -> None:
+        """A request ended well: what it moved, and in which time, is an example to others."""
+        self._last_end = now
+        if moved > 0:
+            self._ended.append(moved / max(seconds, 1e-3))
 
     def look(self, flights: Iterable[Flight], now: float, *, tail: bool) -> list[int]:
         """Look at all requests in flight.
@@ -130,13 +129,10 @@ class Lookout:
     def _note(self, flights: list[Flight], now: float) -> None:
         there = {each.token for each in flights}
         for token in [token for token in self._tracks if token not in there]:
-            track = self._tracks.pop(token)
-            self._last_end = now
-            if track.average > 0:
-                self._ended.append(track.average)
+            del self._tracks[token]
         for each in flights:
             if each.token not in self._tracks:
-                self._tracks[each.token] = _Track(now, each.moved, each.moved, now)
+                self._tracks[each.token] = _Track(each.moved, now)
             self._tracks[each.token].note(each, now, self._rule.window)
 
     def _is_stuck(self, flight: Flight, now: float) -> bool:

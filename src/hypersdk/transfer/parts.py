@@ -84,6 +84,8 @@ class _Try:
     furthest: int = 0  # bytes of the try that brought most
     credentials: int = 0  # refreshes before it was signed
     outages: int = 0  # outages before it was submitted
+    began: float = 0.0  # when it was submitted
+    stood: int = 0  # bytes that it had then
     given_up: int = 0  # requests that were dropped because they were stuck or slow
 
 
@@ -236,6 +238,7 @@ class PartLoop:
             return False
         if flies:
             self._flying[token] = this
+            this.began, this.stood = self._retrier.waiter.clock(), this.part.moved
             for endpoint in self._wire.endpoints(token):
                 self._seen.setdefault(endpoint, self._wire.moved_at(endpoint))
         return flies
@@ -270,6 +273,8 @@ class PartLoop:
                 self._wire.governor.of(completion.endpoint).answered(completion.waited)
             if completion.reply is not None:
                 self._refreshed_in_vain = False
+                now = self._retrier.waiter.clock()
+                self._lookout.done(this.part.moved - this.stood, now - this.began, now)
                 try:
                     this.part.finish(completion.reply)
                 except errors.ReplyRefused as error:
