@@ -11,7 +11,7 @@ from hypersdk.storage.protocol import Store
 from hypersdk.transfer.checksums import new_digest
 from hypersdk.transfer.engine import Advanced, download, unwatched
 from hypersdk.transfer.options import DEFAULTS, TransferOptions
-from hypersdk.transfer.partial import SealedPartial, discard
+from hypersdk.transfer.partial import SealedPartial, discard, sweep
 from hypersdk.transfer.proving import prove
 from hypersdk.transfer.publish import publish, taken
 from hypersdk.transfer.whole import download_whole
@@ -57,6 +57,7 @@ def fetch_file(
     for name in options.digests:
         new_digest(name)  # what is not installed is told now, not after hours
     if not overwrite and os.path.lexists(path):
+        sweep(path)
         raise taken(path)
 
     def fetch() -> tuple[SealedPartial, Proof]:

@@ -102,6 +102,29 @@ def discard(destination: str, *, only_of: str | None = None) -> None:
                 os.unlink(own, dir_fd=handle)
 
 
+def sweep(destination: str) -> None:
+    """Delete what a process left that died while it published this file; a download under way is left alone.
+
+    Args:
+        destination: final path; the file is there.
+
+    Raises:
+        FileError: it cannot be deleted.
+    """
+    directory, name = os.path.split(destination)
+    with suppress(errors.NotFoundError), local.file_errors(destination), local.directory(directory) as handle:
+        own = partial_name(name)
+        try:
+            published = os.stat(name, dir_fd=handle, follow_symlinks=False)
+            if not os.path.samestat(os.stat(own, dir_fd=handle, follow_symlinks=False), published):
+                return
+            os.unlink(own, dir_fd=handle)
+        except FileNotFoundError:
+            pass  # what is left then is a journal without a file: a download makes the file first
+        with suppress(FileNotFoundError):
+            os.unlink(journal_name(name), dir_fd=handle)
+
+
 def _object_name(handle: int, journal: str) -> str | None:
     try:
         descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)

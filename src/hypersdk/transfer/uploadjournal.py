@@ -212,6 +212,24 @@ def claim(directory: str | None, path: str, ref: ObjectRef, report: events.Repor
         journal.close()
 
 
+def sweep(directory: str | None, path: str, ref: ObjectRef) -> None:
+    """Delete the journal of an upload that is known to be committed: its process died before it could.
+
+    Args:
+        directory: where journals are; None = there are none.
+        path: the file.
+        ref: the object's address, where the bytes of the file stand.
+    """
+    if directory is None:
+        return
+    place = str(Path(directory) / journal_name(path, str(ref)))
+    with suppress(OSError):  # there is none, or another process uploads just now
+        if Path(place).exists():
+            journal = UploadJournal(place, _open_locked(place), events.null_reporter)
+            journal.forget()
+            journal.close()
+
+
 def _open(directory: str | None, path: str, ref: ObjectRef, report: events.Reporter) -> UploadJournal:
     if directory is None:
         return UploadJournal("", None, report)
