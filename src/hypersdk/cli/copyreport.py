@@ -15,8 +15,12 @@ from hypersdk.cli.context import CliContext
 from hypersdk.cli.copying import CopyProgress, JsonLines, shown
 from hypersdk.cli.outcomes import counts, exit_code, row, summary
 from hypersdk.cli.output import printable
+from hypersdk.model import ObjectRef
 from hypersdk.transfer.copyplan import left_behind
 from hypersdk.transfer.items import Item, Outcome
+
+STREAM = ObjectRef("file", "", "", "-")
+"""Standard input and output, where an address is needed."""
 
 COLUMNS = ("outcome", "size", "source", "target", "because")
 
@@ -115,5 +119,6 @@ class CopyReport:
             self._out.note(f"{said}; dry run: nothing was copied" if self._dry_run else said)
         for line in left:
             self._out.note(printable(f"stays: {line}"))
-        if any(each.kind == "interrupted" for each in self._outcomes) and self._to_stdout:
+        interrupted = [each.item.source.ref for each in self._outcomes if each.kind == "interrupted"]
+        if any(source != STREAM for source in interrupted) and self._to_stdout:
             self._out.note("the same command goes on with it")

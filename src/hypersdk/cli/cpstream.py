@@ -10,8 +10,8 @@ from typing import Any
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.copying import CopyProgress
-from hypersdk.cli.copyreport import CopyReport
-from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.cli.copyreport import STREAM, CopyReport
+from hypersdk.model import ObjectInfo
 from hypersdk.storage import url
 from hypersdk.storage.destinations import destination
 from hypersdk.storage.pinned import pinned
@@ -19,8 +19,6 @@ from hypersdk.storage.protocol import PutCondition, PutOptions, Store
 from hypersdk.storage.sources import select
 from hypersdk.transfer.items import Item, Outcome, done, ended_by
 from hypersdk.wiring import Wiring
-
-STREAM = ObjectRef("file", "", "", "-")
 
 TREES = ("recursive", "include", "exclude")
 """Options that choose among many objects."""
