@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,6 +161,49 @@ def test_what_appeared_meanwhile_is_not_replaced(copies, cloud):
         assert error.exit_code == 6
         assert "--overwrite" in str(error)
         assert found == {} or found == FILES | {VICTIM: b"other"}
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_a_file_that_appears_at_the_last_moment_is_kept(copies, monkeypatch, nameless):
+    """C016: a file that nobody saw before its name is given is not replaced: the item is refused, nothing is left."""
+    if not nameless:
+        monkeypatch.delattr(landing.os, "O_TMPFILE")
+    copies.fill(FILES)
+    prove = landing._prove
+
+    def appears(file, path, *more):
+        plant(copies.target, {VICTIM: b"mine"})
+        return prove(file, path, *more)
+
+    monkeypatch.setattr(landing, "_prove", appears)
+    outcomes = copies.down()
+    assert kinds(outcomes) == {"done": set(FILES) - {VICTIM}, "refused": {VICTIM}}
+    assert planted(copies.target) == FILES | {VICTIM: b"mine"}
+
+
+def test_nothing_is_done_before_it_is_durable(copies, cloud, monkeypatch):
+    """A file is synced before it has a name, and its directory before the item is told as done."""
+    copies.fill(FILES)
+    happened: list[tuple[str, object]] = []
+    fsync, link = os.fsync, os.link
+
+    def synced(descriptor):
+        fsync(descriptor)
+        facts = os.fstat(descriptor)
+        happened.append(("directory" if stat.S_ISDIR(facts.st_mode) else "file", facts.st_ino))
+
+    def linked(source, name, **more):
+        link(source, name, **more)
+        happened.append(("link", os.stat(name, dir_fd=more["dst_dir_fd"]).st_ino))
+
+    monkeypatch.setattr(landing.os, "fsync", synced)
+    monkeypatch.setattr(landing.os, "link", linked)
+    wanted = items(cloud.store, cloud.ref("", HERE), folder(copies.target))
+    for outcome in copy_items(wanted, cloud.store, copies.files, **cloud.means):
+        path = copies.target / outcome.item.target.name
+        named = happened.index(("link", path.stat().st_ino))
+        assert ("file", path.stat().st_ino) in happened[:named]
+        assert ("directory", path.parent.stat().st_ino) in happened[named:]
 
 
 @pytest.mark.parametrize("listed", [True, False])
