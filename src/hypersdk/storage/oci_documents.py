@@ -22,14 +22,17 @@ from hypersdk.wire.request import Reply
 
 T = TypeVar("T")
 
+Objects = tuple[list[ObjectInfo], list[str], str]
+"""A page of objects: objects, "directories", where the next page starts ("" = it is the last)."""
+
 OBJECT_FIELDS = "name,size,etag,md5,timeModified,storageTier,archivalState"
 """What a list of objects is to tell of each."""
 
 
-def objects_of(ref: ObjectRef, reply: Reply) -> tuple[list[ObjectInfo], list[str], str]:
-    """A page of objects, its "directories", and where the next page starts ("" = it is the last)."""
+def objects_of(ref: ObjectRef, reply: Reply) -> Objects:
+    """A page of objects."""
 
-    def read(page: Any) -> tuple[list[ObjectInfo], list[str], str]:
+    def read(page: Any) -> Objects:
         if not isinstance(page["objects"], list):
             raise TypeError
         found = [_object(ref, each) for each in page["objects"]]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from hypersdk import errors
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """Entries of one page; the service gives no more (ListObjects)."""
+
+T = TypeVar("T")
 
 
 class OciStore:
@@ -105,8 +107,8 @@ class OciStore:
         last, start = "", ""
         while True:
             at = query | ({"start": start} if start else {})
-            reply = self._page("list objects", ref, self._bucket_url("o", ref), at)
-            entries, prefixes, following = oci_documents.objects_of(ref, reply)
+            read = oci_documents.objects_of
+            (entries, prefixes, following), _ = self._page("list objects", ref, self._bucket_url("o", ref), at, read)
             for prefix in prefixes:
                 # A page may begin in the middle of a "directory" that the page before has told already.
                 if prefix != last:
@@ -217,14 +219,14 @@ class OciStore:
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, every page, by number."""
-        pages = self._pages("list parts", upload.ref, self._url("u", upload.ref), {"uploadId": upload.upload_id})
-        found = [part for page in pages for part in oci_documents.parts_of(upload.ref, page)]
-        yield from sorted(found, key=lambda part: part.number)
+        url, query = self._url("u", upload.ref), {"uploadId": upload.upload_id}
+        pages = self._pages("list parts", upload.ref, url, query, oci_documents.parts_of)
+        yield from sorted((part for page in pages for part in page), key=lambda part: part.number)
 
     def list_multipart_uploads(self, ref: ObjectRef) -> Iterator[Upload]:
         """Unfinished uploads whose object names start with `ref.name`, every page."""
-        for page in self._pages("list uploads", ref, self._bucket_url("u", ref), {}):
-            for found in oci_documents.uploads_of(ref, page):
+        for page in self._pages("list uploads", ref, self._bucket_url("u", ref), {}, oci_documents.uploads_of):
+            for found in page:
                 if found.ref.name.startswith(ref.name):
                     yield found
 
@@ -278,8 +280,8 @@ class OciStore:
     def list_pre_authenticated(self, ref: ObjectRef) -> Iterator[PreAuthenticated]:
         """Links of the bucket for objects whose names start with `ref.name`, every page, without their URLs."""
         query = {"objectNamePrefix": ref.name} if ref.name else {}
-        for page in self._pages("list links", ref, self._bucket_url("p", ref), query):
-            yield from oci_documents.links_of(ref, page)
+        for page in self._pages("list links", ref, self._bucket_url("p", ref), query, oci_documents.links_of):
+            yield from page
 
     def delete_pre_authenticated(self, ref: ObjectRef, link_id: str) -> None:
         """Withdraw a link of the bucket of `ref`; absent is fine."""
@@ -296,22 +298,39 @@ class OciStore:
         _demand_name(what, ref)
         return self._bucket(what, ref, operation, ref.name, *arguments, **options)
 
-    def _pages(self, what: str, ref: ObjectRef, url: str, query: Mapping[str, str]) -> Iterator[Reply]:
+    def _pages(
+        self, what: str, ref: ObjectRef, url: str, query: Mapping[str, str], read: Callable[[ObjectRef, Reply], T]
+    ) -> Iterator[T]:
         """Every page of a list whose next page is named by a header."""
         token = ""
         while True:
-            page = self._page(what, ref, url, {**query, **({"page": token} if token else {})})
+            page, reply = self._page(what, ref, url, {**query, **({"page": token} if token else {})}, read)
             yield page
-            following = page.headers.get("opc-next-page", "")
+            following = reply.headers.get("opc-next-page", "")
             if not following:
                 return
             _demand_progress(what, ref, token, following)
             token = following
 
-    def _page(self, what: str, ref: ObjectRef, url: str, query: Mapping[str, str], limit: int = 0) -> Reply:
+    def _page(
+        self,
+        what: str,
+        ref: ObjectRef,
+        url: str,
+        query: Mapping[str, str],
+        read: Callable[[ObjectRef, Reply], T],
+        *,
+        limit: int = 0,
+    ) -> tuple[T, Reply]:
+        """One page; a reply that cannot be read is asked for again like any other that is not what it must be."""
         place = _with_query(url, {**query, "limit": str(limit or self._limit)})
         request = self._request("GET", place, ref, {}, Expectation(needs="opc-request-id"), what)
-        return self._call(what, lambda: self._wire.call(request))
+
+        def ask() -> tuple[T, Reply]:
+            reply = self._wire.call(request)
+            return read(ref, reply), reply
+
+        return self._call(what, ask)
 
     def _post(
         self, what: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], details: Mapping[str, Any]
@@ -335,8 +354,8 @@ class OciStore:
             NotFoundError: the object is absent, or what the service says of the bucket.
         """
         query = {"fields": oci_documents.OBJECT_FIELDS, "prefix": ref.name}
-        reply = self._page("look for object", ref, self._bucket_url("o", ref), query, limit=1)
-        listed, _, _ = oci_documents.objects_of(ref, reply)
+        url, read = self._bucket_url("o", ref), oci_documents.objects_of
+        (listed, _, _), _ = self._page("look for object", ref, url, query, read, limit=1)
         if ref.version is None and listed and listed[0].ref.name == ref.name:
             return
         raise errors.NotFoundError(

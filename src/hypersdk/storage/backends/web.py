@@ -243,8 +243,8 @@ class LinkStore(WebStore):
         query = {"fields": oci_documents.OBJECT_FIELDS, "prefix": ref.name} | ({} if recursive else {"delimiter": "/"})
         start = ""
         while True:
-            page = self._call("list objects", partial(self._page, ref, query | ({"start": start} if start else {})))
-            found, prefixes, following = oci_documents.objects_of(ref, page)
+            page = partial(self._page, ref, query | ({"start": start} if start else {}))
+            found, prefixes, following = self._call("list objects", page)
             found += [ObjectInfo(replace(ref, name=prefix), 0, prefix=True) for prefix in prefixes]
             yield from sorted(found, key=lambda each: each.ref.name.encode())
             if not following:
@@ -299,10 +299,11 @@ class LinkStore(WebStore):
         assert self._address.token is not None
         return Secret(f"{self._address.origin}/p/{self._address.token.reveal()}{path}")
 
-    def _page(self, ref: ObjectRef, query: Mapping[str, str]) -> Reply:
+    def _page(self, ref: ObjectRef, query: Mapping[str, str]) -> oci_documents.Objects:
         bare = self._own(replace(ref, name="")).reveal()
         place = Secret(f"{bare}?{urlencode(query, quote_via=quote)}")
-        return self._wire.call(self._request("GET", place, ref, {}, Expectation()))
+        reply = self._wire.call(self._request("GET", place, ref, {}, Expectation()))
+        return oci_documents.objects_of(ref, reply)
 
 
 def explain_address(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> errors.HypersdkError:
