@@ -108,8 +108,8 @@ def contestants(folder: Path) -> dict[str, Contestant]:
     everybody = [
         _ours(),
         Contestant(OURS + " https://", get=lambda task: [*_cp(), task.url, task.path], env=_our_env, checks="CRC32C"),
-        _rclone("rclone, best", rclone, RCLONE_BEST),
-        _rclone("rclone, defaults", rclone, []),
+        _rclone("rclone, best", rclone, down=RCLONE_DOWN, up=RCLONE_UP),
+        _rclone("rclone, defaults", rclone),
         _sdk("SDK managers, best", "16777216", "8"),
         _sdk("SDK managers, defaults"),
         _cli(),
@@ -136,7 +136,8 @@ def contestants(folder: Path) -> dict[str, Contestant]:
     return {each.name: each for each in everybody}
 
 
-RCLONE_BEST = ["--multi-thread-streams", "8", "--multi-thread-cutoff", "64M", "--oos-chunk-size", "16M"]
+RCLONE_DOWN = ("--multi-thread-streams", "8", "--multi-thread-cutoff", "64M")
+RCLONE_UP = ("--oos-chunk-size", "16M", "--oos-disable-checksum")
 
 
 def _cp() -> list[str | Path]:
@@ -168,9 +169,9 @@ def _ours() -> Contestant:
     )
 
 
-def _rclone(name: str, program: Path, settings: Sequence[str]) -> Contestant:
+def _rclone(name: str, program: Path, *, down: Sequence[str] = (), up: Sequence[str] = ()) -> Contestant:
     def command(verb: str, source: str | Path, target: str | Path, *more: str) -> list[str | Path]:
-        return [program, verb, *settings, *more, source, target]
+        return [program, verb, *more, source, target]
 
     def env(task: Task) -> dict[str, str]:
         remote = {"TYPE": "oracleobjectstorage", "PROVIDER": "user_principal_auth", "NAMESPACE": NAMESPACE}
@@ -187,8 +188,8 @@ def _rclone(name: str, program: Path, settings: Sequence[str]) -> Contestant:
 
     return Contestant(
         name,
-        get=lambda task: command("copyto", remote(task), task.path),
-        put=lambda task: command("copyto", task.path, remote(task), "--ignore-times"),
+        get=lambda task: command("copyto", remote(task), task.path, *down),
+        put=lambda task: command("copyto", task.path, remote(task), "--ignore-times", *up),
         get_all=lambda task: command("copy", remote(task), task.path),
         put_all=lambda task: command("copy", task.path, remote(task)),
         env=env,
@@ -235,7 +236,7 @@ def _cli() -> Contestant:
             "put", task, "--name", task.name, "--file", str(task.path), "--force", "--opc-checksum-algorithm", "CRC32C"
         ),
         get_all=lambda task: command(
-            "bulk-download", task, "--prefix", f"{task.name}/", "--download-dir", str(task.path)
+            "bulk-download", task, "--prefix", f"{task.name}/", "--download-dir", str(task.path), "--overwrite"
         ),
         put_all=lambda task: command(
             "bulk-upload", task, "--prefix", f"{task.name}/", "--src-dir", str(task.path), "--overwrite"

@@ -26,6 +26,8 @@ TITLES = {
     "g": "The same copy of 1 GiB a second time",
     "z": "Download of raw disks of 1 GiB: random, 90 % zero, all zero",
 }
+START = f"{OURS}: 1 byte"
+"""Name of the entry that says what starting costs."""
 LINK_IDEAL = (256 << 20) / (200e6 / 8)
 SMALL_COUNT = 2000
 
@@ -186,6 +188,10 @@ def _down(entries: Mapping[str, Any]) -> list[str | None]:
     limits = {"C, receives only": 1.3, "rclone, best": 1.0, "rclone, defaults": 0.6}
     limits |= dict.fromkeys(("SDK managers, best", "SDK managers, defaults", "OCI CLI"), 0.25)
     lines = [_ratio(entries, OURS, name, "cpu", limit=limit, title="CPU") for name, limit in limits.items()]
+    c_alone = entries.get("C, receives only")
+    if START in entries and OURS in entries and c_alone:
+        alone = (median(entries[OURS], "cpu") - median(entries[START], "cpu")) / median(c_alone, "cpu")
+        lines.insert(1, _line("the same without starting", "<= 1.3", f"{alone:.2f}", met=alone <= 1.3))
     others = [name for name in entries if not name.startswith((OURS, "C, ", "dd, "))]
     lines += [_ratio(entries, OURS, name, "wall", limit=1.0, title="wall time") for name in others]
     bounds = [entries[name] for name in ("C, receives only", "dd, writes only") if name in entries]
