@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import random
@@ -22,6 +23,7 @@ from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.copying import copy_item, copy_items
 from hypersdk.transfer.items import Item
 from hypersdk.transfer.options import TransferOptions
+from hypersdk.transfer.partial import journal_name, partial_name
 from hypersdk.waiting import StopFlag
 
 LARGE = {
@@ -275,11 +277,14 @@ def test_zeros_are_not_written(copies, cloud, monkeypatch, nameless):
 
 def test_leftovers_of_an_earlier_large_copy_go(copies, cloud):
     """A partial file and its journal, left when the object was large, go when the small one that it is now lands."""
-    from hypersdk.transfer.partial import journal_name, partial_name
-
     own = [copies.target / name("shrunk") for name in (partial_name, journal_name)]
     for path in own:
         path.write_bytes(b"left")
     cloud.put("shrunk", b"small", HERE)
+    with own[0].open("rb") as busy:
+        fcntl.flock(busy, fcntl.LOCK_EX)
+        assert copies.down()["shrunk"].kind == "done"
+        assert all(path.exists() for path in own)  # another process is at it
+    (copies.target / "shrunk").unlink()
     assert copies.down()["shrunk"].kind == "done"
     assert not any(path.exists() for path in own)

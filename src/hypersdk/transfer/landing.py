@@ -170,9 +170,7 @@ class Landing:
             os.fsync(file)
             digests = _prove(file, self._path(file), received, options)
             _name(file, self._temporary, spot, overwrite=overwrite)
-            for own in (partial_name(spot.name), journal_name(spot.name)):
-                with suppress(FileNotFoundError):  # of an earlier try, when the object was another one
-                    os.unlink(own, dir_fd=spot.directory)
+            _sweep(spot)
             self._close_file()
         return digests
 
@@ -286,6 +284,26 @@ def _replace(file: int, spot: Spot) -> None:
     except BaseException:
         os.unlink(name, dir_fd=spot.directory)
         raise
+
+
+def _sweep(spot: Spot) -> None:
+    """Delete what an earlier copy left when the object was large; one that is under way is left alone."""
+    try:
+        partial = os.open(partial_name(spot.name), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=spot.directory)
+    except FileNotFoundError:
+        pass
+    else:
+        import fcntl  # as in `partial`
+
+        try:
+            fcntl.flock(partial, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(partial_name(spot.name), dir_fd=spot.directory)
+        except OSError:
+            return  # another process has it, or this file system has no locks
+        finally:
+            os.close(partial)
+    with suppress(FileNotFoundError):
+        os.unlink(journal_name(spot.name), dir_fd=spot.directory)
 
 
 def _link(file: int, name: str, directory: int) -> None:
