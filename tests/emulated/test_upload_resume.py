@@ -443,6 +443,41 @@ def test_stopped_before_the_commit(desk):
     assert f"of {PARTS} parts" in caught.value.__notes__[0]
 
 
+def test_stopped_while_it_compares(desk):
+    """An upload that is stopped while it compares what is there keeps all of it, and says so."""
+    desk.broken()
+    stop = StopFlag()
+    waiter = Waiter(stop, report=lambda event: stop.set() if "goes on" in str(event) else None)
+    with pytest.raises(errors.Interrupted) as caught:
+        desk.send(retrier=retrier(waiter=waiter))
+    assert f"4 of {PARTS} parts" in caught.value.__notes__[0]
+    assert desk.sent(lambda: desk.expect_done(desk.send())) == list(range(5, PARTS + 1))
+
+
+@pytest.mark.parametrize("code", ["NotAuthorizedOrNotFound", "BucketNotFound"])
+def test_lost_right_to_list_keeps_all(desk, code):
+    """An upload whose parts we may not see any more is neither taken for gone nor forgotten."""
+    desk.broken()
+    (begun,) = desk.uploads()
+    desk.emulator.fault("ListMultipartUploadParts", "error", status=404, code=code)
+    desk.emulator.fault("AbortMultipartUpload", "error", status=404, code=code)
+    with pytest.raises(errors.NotFoundError) as caught:
+        desk.send()
+    assert begun.upload_id in caught.value.__notes__[0]
+    assert desk.sent(lambda: desk.expect_done(desk.send())) == list(range(5, PARTS + 1))
+
+
+def test_old_upload_that_cannot_be_aborted_is_named(desk):
+    """The upload of a file that is another one now is named if it cannot be dropped: nothing is left in silence."""
+    desk.broken()
+    (begun,) = desk.uploads()
+    desk.source.write_bytes(BODY + b"more")
+    desk.emulator.fault("AbortMultipartUpload", "error", status=403, code="NotAllowed")
+    desk.send()
+    assert begun.upload_id in desk.notes
+    assert desk.uploads() == [begun]
+
+
 def test_name_that_is_taken_meanwhile(desk):
     """C016: an object that somebody puts there while parts travel is not replaced, and nothing of ours is left."""
     put = PutOptions(PutCondition(if_absent=True))

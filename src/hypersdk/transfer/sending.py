@@ -110,7 +110,7 @@ class PutPart:
         found = look(self._store, self._ref, retrier)
         if found is None or found.size != self._source.length or self._put.checksum not in found.checksums:
             return False
-        if not self._put.metadata.items() <= found.metadata.items():
+        if self._store.capabilities.metadata and not self._put.metadata.items() <= found.metadata.items():
             return False
         self._done(found)
         return True

@@ -34,6 +34,9 @@ from hypersdk.transfer.sending import PutPart, Sent, UploadPart, look
 from hypersdk.transfer.uploadjournal import Contents, Intent, Known, UploadJournal, claim, digest_of
 from hypersdk.wire.loop import Wire
 
+GONE = "UploadNotFound"
+"""What the service says of an upload that was committed or aborted."""
+
 LARGEST_WHOLE = 64 * MIB
 """Most bytes that go as one request where parts are possible: a request that is cut begins anew."""
 
@@ -141,6 +144,8 @@ class _Sending:
         self._upload: Upload | None = None
         self._cut: dict[int, ByteRange] = {}
         self._sent: dict[int, Sent] = {}
+        self._done = 0
+        self._there: dict[int, int] = {}  # bytes of each part that the service has, whatever they are worth
 
     def run(self, intent: Intent, wire: Wire, parallel: int, advanced: Advanced) -> ObjectInfo:
         """Go on with what is there, or begin; send what is missing; commit."""
@@ -163,18 +168,23 @@ class _Sending:
             return None
         if (before.intent.source.size, before.intent.options) != (intent.source.size, intent.options):
             self._say(f"{intent.source.path} is another file than when its upload began: it is begun anew")
-            self._abort(upload)
+            if not self._abort(upload):
+                self._say(f"the upload that was begun for it cannot be aborted: {self._kept(upload)}")
             return None
-        self._cut = self._parts_of(before.intent.part_size)
+        self._upload, self._cut = upload, self._parts_of(before.intent.part_size)
         try:
             listed = self._listed(upload, before)
-        except errors.NotFoundError:
+        except errors.NotFoundError as error:
+            if error.service_code not in {None, GONE}:
+                raise
+            self._upload = None
             return self._committed_before()
+        self._there = {part.number: part.size for part in listed}
         if before.intent.source != intent.source:
             self._say(f"{intent.source.path} was written to since its upload began: parts that differ are sent again")
         self._say(f"goes on with the upload of {intent.source.path}: {len(listed)} of {len(self._cut)} parts are there")
         self._sent = still_good(self._source, listed, before.parts, self._cut, self._retrier.waiter.tick)
-        self._upload = upload
+        self._done = sum(sent.part.size for sent in self._sent.values())
         if not before.upload_id:
             self._notes.created(upload.upload_id)
         return None
@@ -206,14 +216,15 @@ class _Sending:
         try:
             return self._send(self._upload or self._begin(intent), wire, parallel, advanced)
         except errors.NotFoundError as error:
-            if error.service_code != "UploadNotFound":
+            if error.service_code != GONE:
                 raise
             self._say(f"the upload of {intent.source.path} was aborted by somebody else: it is begun anew")
         return self._send(self._begin(intent), wire, parallel, advanced)
 
     def _begin(self, intent: Intent) -> Upload:
         """Create the upload; one whose reply was lost is found."""
-        self._cut, self._sent, self._upload = self._parts_of(intent.part_size), {}, None
+        self._cut, self._sent, self._there = self._parts_of(intent.part_size), {}, {}
+        self._upload, self._done = None, 0
         self._notes.intend(intent)
         put, lost = self._put, False
         if self._store.capabilities.metadata:
@@ -259,11 +270,9 @@ class _Sending:
 
     def _keep(self, sent: Sent) -> None:
         self._sent[sent.part.number] = sent
+        self._there[sent.part.number] = sent.part.size
+        self._done += sent.part.size
         self._notes.record(sent.part.number, Known(sent.part.etag, sent.crc, sent.proven))
-
-    @property
-    def _done(self) -> int:
-        return sum(sent.part.size for sent in self._sent.values())
 
     def _parts_of(self, part_size: int) -> dict[int, ByteRange]:
         return dict(enumerate(split(ByteRange(0, self._source.size), part_size), 1))
@@ -291,7 +300,7 @@ class _Sending:
 
     def _kept(self, upload: Upload) -> str:
         ref = self._ref
-        what = f"{len(self._sent)} of {len(self._cut)} parts ({format_size(self._done)})"
+        what = f"{len(self._there)} of {len(self._cut)} parts ({format_size(sum(self._there.values()))})"
         drop = f"oci os multipart abort -ns {ref.namespace} -bn {ref.bucket} -on {shlex.quote(ref.name)} --upload-id"
         return (
             f"{what} of an unfinished upload at {ref}, billed until it ends; the same command goes on with it; to drop"
