@@ -199,9 +199,102 @@ def _object_is_whole_or_absent(data: bytes) -> Callable[[Bench, errors.HypersdkE
         found = bench.stored()
         assert found.get("new", data) == data, "a wrong object stays in the bucket"
         assert error or found == {"new": data}, found.keys()
-        assert bench.cloud.leftovers()["multipartUploads"] == []
+        _what_was_kept_is_used(bench, error, _upload)
 
     return check
+
+
+def _what_was_kept_is_used(bench: Bench, error: errors.HypersdkError | None, again: Callable[[Bench], None]) -> None:
+    """An unfinished upload stays only if the error says so, and then the same call makes an object of it."""
+    if kept := bench.cloud.leftovers()["multipartUploads"]:
+        notes = "".join(getattr(error, "__notes__", ()))
+        assert all(str(each["id"]) in notes for each in kept), "an upload stays and nobody says so"
+        again(bench)
+        assert bench.stored()["new"] == BODY
+        assert bench.cloud.leftovers()["multipartUploads"] == []
+
+
+# ---------------------------------------------------------------- verbs of a copy
+
+
+def _vouched(bench: Bench) -> None:
+    """An object whose CRC32C the service knows: between two clouds an MD5 alone cannot be held against the parts."""
+    bench.client.put_object(bench.cloud.namespace, BUCKET, "disk", BODY, opc_checksum_algorithm="CRC32C")
+
+
+def _across(bench: Bench) -> None:
+    hypersdk.copy(str(bench.ref("disk")), str(bench.ref("new")), bench.config)
+
+
+def _copy_is_whole_or_absent(bench: Bench, error: errors.HypersdkError | None) -> None:
+    found = bench.stored()
+    assert found.get("new", found["disk"]) == found["disk"], "a wrong object stays in the bucket"
+    assert ("new" in found) == (error is None)
+    _what_was_kept_is_used(bench, error, _across)
+
+
+TREE = {"disk": BODY, "in/a": SMALL, "in/b": SMALL}
+
+
+def _tree_there(bench: Bench) -> None:
+    for name, data in TREE.items():
+        bench.put(name, data)
+
+
+def _tree_here(bench: Bench) -> None:
+    for name in TREE:
+        (bench.folder / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (bench.folder / "tree" / name).write_bytes(SMALL)
+
+
+def _copy_down(bench: Bench) -> None:
+    _copy(bench, str(bench.ref("")), str(bench.folder / "out"))
+
+
+def _copy_up(bench: Bench) -> None:
+    _copy(bench, str(bench.folder / "tree"), str(bench.ref("up/")))
+
+
+def _copy(bench: Bench, source: str, target: str) -> None:
+    bench.seen = []
+    for each in hypersdk.copy_tree(source, target, bench.config):
+        bench.seen.append(each)
+    for each in bench.seen:
+        if each.error is not None:
+            raise each.error
+
+
+def _copies_are_whole_or_absent(bench: Bench, error: errors.HypersdkError | None) -> None:
+    root = bench.folder / "out"
+    found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found = {name: data for name, data in found.items() if ".hx-" not in name}
+    there = bench.stored()  # one that was replaced before it was copied is the object
+    assert all(found[name] == there[name] for name in found), "a wrong file stands under its final name"
+    _every_item_ended_once(bench, error, set(found))
+
+
+def _objects_are_whole_or_absent(bench: Bench, error: errors.HypersdkError | None) -> None:
+    found = {name.removeprefix("up/"): data for name, data in bench.stored().items()}
+    assert set(found.values()) <= {SMALL}, "a wrong object stays in the bucket"
+    assert bench.cloud.leftovers()["multipartUploads"] == []
+    _every_item_ended_once(bench, error, set(found))
+
+
+def _every_item_ended_once(bench: Bench, error: errors.HypersdkError | None, found: set[str]) -> None:
+    """Each object has one outcome, what is done stands there, and one failure ended no other unless it had to."""
+    done = {str(each.item.target).removeprefix(str(bench.ref("up/"))).removeprefix(f"{bench.folder}/out/")
+            for each in bench.seen if each.kind == "done"}  # fmt: skip
+    assert done <= found
+    if not bench.seen:
+        assert error is not None
+        return
+    if error is None and len(bench.seen) < len(TREE):
+        raise Believed  # the list said so
+    assert len(bench.seen) == len(TREE)
+    if error is None:
+        assert done == set(TREE)
+    elif bench.passing and not isinstance(error, errors.AuthError | errors.Stopped):
+        assert len(done) == len(TREE) - 1
 
 
 # ---------------------------------------------------------------- verbs of an export
@@ -237,11 +330,16 @@ VERBS: Mapping[str, Verb] = {
     "put": Verb("PutObject", _nothing, _put, _object_is_whole_or_absent(SMALL)),
     "part": Verb("UploadPart", _one_file, _upload, _object_is_whole_or_absent(BODY)),
     "commit": Verb("CommitMultipartUpload", _one_file, _upload, _object_is_whole_or_absent(BODY)),
+    "cp: list": Verb("ListObjects", _tree_there, _copy_down, _copies_are_whole_or_absent),
+    "cp: get": Verb("GetObject", _tree_there, _copy_down, _copies_are_whole_or_absent),
+    "cp: put": Verb("PutObject", _tree_here, _copy_up, _objects_are_whole_or_absent),
+    "cp across: get": Verb("GetObject", _vouched, _across, _copy_is_whole_or_absent),
+    "cp across: part": Verb("UploadPart", _vouched, _across, _copy_is_whole_or_absent),
     "create image": Verb("CreateImage", _instance, _export, _disk_is_right_and_nothing_is_left),
     "export": Verb("ExportImage", _instance, _export, _disk_is_right_and_nothing_is_left),
     "work request": Verb("GetWorkRequest", _instance, _export, _disk_is_right_and_nothing_is_left),
 }
-"""Columns, in the order of the page. `cp` will be three more: what it lists, reads and writes."""
+"""Columns, in the order of the page."""
 
 
 # ---------------------------------------------------------------- rows

@@ -20,6 +20,11 @@ SHORT = {
     "put": "put",
     "part": "part",
     "commit": "commit",
+    "cp_list": "cp: list",
+    "cp_get": "cp: get",
+    "cp_put": "cp: put",
+    "across_get": "cp across: get",
+    "across_part": "cp across: part",
     "image": "create image",
     "export": "export",
     "work": "work request",
@@ -27,12 +32,15 @@ SHORT = {
 """Columns by the names that rows use here."""
 
 _EXPORTS = ("image", "export", "work")
+_COPIES = ("cp_list", "cp_get", "cp_put", "across_get", "across_part")
 
 
 def _row(default: str, **exceptions: str) -> dict[str, str]:
-    """One row: what comes of it in most columns, and in the others; `exports` stands for three."""
-    every = exceptions.pop("exports", default.split(maxsplit=1)[0])
-    return {name: exceptions.get(name, every if name in _EXPORTS else default) for name in SHORT}
+    """One row: what comes of it in most columns, and in the others; `exports` and `copies` stand for several."""
+    once = default.split(maxsplit=1)[0]
+    groups = dict.fromkeys(_EXPORTS, exceptions.pop("exports", once))
+    groups |= dict.fromkeys(_COPIES, exceptions.pop("copies", once))
+    return {name: exceptions.get(name, groups.get(name, default)) for name in SHORT}
 
 
 OUTCOMES: Mapping[str, Mapping[str, str]] = {
@@ -45,17 +53,24 @@ OUTCOMES: Mapping[str, Mapping[str, str]] = {
     "error 409 ConcurrentObjectUpdate": _row("ok BusyError", head="RequestRefused"),
     "error 409 InvalidatedRetryToken": _row("RequestRefused"),
     "error 409 ResourceLocked": _row("ok BusyError", head="RequestRefused", exports="ok BusyError"),
-    "error 412 NoEtagMatch": _row("PreconditionFailed", get="ObjectChanged"),
+    "error 412 NoEtagMatch": _row(
+        "PreconditionFailed",
+        get="ok ObjectChanged",
+        cp_get="ok ObjectChanged",
+        cp_put="ok PreconditionFailed",
+        across_get="ok ObjectChanged",
+        across_part="ok ObjectChanged",
+    ),
     "error 429 TooManyRequests retry-after: 1": _row("ok ThrottledError", exports="ok ThrottledError"),
     "error 429 TooManyRequests connection: close": _row("ok ThrottledError"),
     "error 500 InternalServerError": _row("ok ServiceError"),
-    "error 503 ServiceUnavailable": _row("ok ServiceError", exports="ok ServiceError"),
+    "error 503 ServiceUnavailable": _row("ok ServiceError", exports="ok ServiceError", copies="ok ServiceError"),
     "html 200": _row("ok ReplyRefused", exports="ok ReplyRefused"),
     "html 407": _row("AuthError"),
     "html 503": _row("ok ServiceError"),
     "redirect http://127.0.0.1:9": _row("ok ReplyRefused"),
     "not-modified": _row("ok ReplyRefused"),
-    "reset": _row("ok NetworkError", exports="ok NetworkError"),
+    "reset": _row("ok NetworkError", exports="ok NetworkError", copies="ok NetworkError"),
     "reset 10": _row("ok", list="ok NetworkError", get="ok NetworkError"),
     "lost-response": _row("ok NetworkError", exports="ok NetworkError"),
     "outage 0.3": _row("ok"),
@@ -67,25 +82,33 @@ OUTCOMES: Mapping[str, Mapping[str, str]] = {
     "cut-body 10": _row("ok", list="ok NetworkError", get="ok NetworkError", exports="ok NetworkError"),
     "truncated 10": _row("ok", list="ok NetworkError", get="ok NetworkError"),
     "short-body 10": _row("ok", list="ok ReplyRefused", get="ok ReplyRefused"),
-    "flip-byte 10": _row("ok", list="ok ReplyRefused", get="VerificationError"),
+    "flip-byte 10": _row(
+        "ok",
+        list="ok ReplyRefused",
+        get="VerificationError",
+        cp_get="ok VerificationError",
+        across_get="VerificationError",
+    ),
     "gzip": _row("ok", get="ok ReplyRefused", put="ok ReplyRefused", part="ok ReplyRefused"),
     "wrong-length 7": _row("ok NetworkError", head="believed", get="ok ReplyRefused"),
-    "wrong-length -7": _row("ok", list="ok ReplyRefused", head="believed", get="ok ReplyRefused"),
+    "wrong-length -7": _row("ok", head="believed", get="ok ReplyRefused"),
     "no-length": _row("ok", head="ok ReplyRefused"),
     "whole-body": _row("ok ReplyRefused"),
     "shifted-range": _row("ok ReplyRefused"),
     "short-range": _row("ok ReplyRefused"),
     "other-total": _row("ok ReplyRefused"),
     "no-content-range": _row("ok ReplyRefused"),
-    "stale-etag": _row("ok", head="believed", get="ok ReplyRefused", part="RequestRefused"),
-    "object-replaced": _row("ObjectChanged"),
+    "stale-etag": _row(
+        "ok", head="believed", get="ok ReplyRefused", part="RequestRefused", across_part="RequestRefused"
+    ),
+    "object-replaced": _row("ok ObjectChanged", cp_get="ok"),
     "early-refusal": _row("RequestRefused"),
     "cut-request 10": _row("ok NetworkError"),
     "stall-request 10": _row("ok"),
     "drip-request 5000000": _row("ok"),
-    "flip-request 10": _row("ok NetworkError"),
+    "flip-request 10": _row("ok NetworkError", part="ok ReplyRefused"),
     "store-flipped 10": _row("ok ReplyRefused"),
-    "list-lags 60": _row("believed"),
+    "list-lags 60": _row("believed", cp_list="believed"),
     "list-drops 1": _row("believed"),
     "empty-page": _row("ok"),
     "small-pages 1": _row("ok ok"),
@@ -131,8 +154,9 @@ Made by `python tools/fault_outcomes.py`; each cell is proven by `tests/faults/t
 
 A row is a [fault of the emulator](emulator-testing.md#faults), a column what hyperexport does and which of its calls
 meets the fault: a list (ListObjects), a look at an object (HeadObject), a download in ranges (GetObject), a small
-object (PutObject), a file (UploadPart, CommitMultipartUpload), and an export (CreateImage, ExportImage,
-GetWorkRequest).
+object (PutObject), a file (UploadPart, CommitMultipartUpload), `cp -r` of three objects down (ListObjects, GetObject)
+and of three files up (PutObject), `cp` of an object from one bucket to another (GetObject, UploadPart), and an export
+(CreateImage, ExportImage, GetWorkRequest). One object's failure ends no other.
 
 - `right`: it succeeds, with the right bytes. After the slash stands what comes if the fault does not go away.
 - A number is the exit status of the command, behind it stands the error of the library.
