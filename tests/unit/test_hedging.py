@@ -164,6 +164,17 @@ def test_outage_is_forgotten():
     assert len(race.given_up[0]) == 1
 
 
+def test_time_in_which_we_did_not_look_is_nobodys_silence():
+    """After a disk, or a suspended machine, held up the loop for a minute, no connection is blamed for it."""
+    race = Race([steady(1e5)] * 4)
+    race.run(3)
+    race.now += 60
+    flights = [race.flight(lane) for lane in range(4)]
+    assert race.lookout.look(flights, race.now, tail=False) == []
+    race.run(10)
+    assert race.given_up == [[]] * 4
+
+
 rates = st.floats(1e4, 1e7)
 
 

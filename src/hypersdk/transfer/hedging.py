@@ -18,6 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
+BLINK = 1.0
+"""Longest time in seconds between two looks that counts: in more we did not serve the wire ourselves (a slow disk)."""
+
 REMEMBERED = 16
 """Rates of so many requests that have ended are compared with, too: the last one in flight has no other peers."""
 
@@ -97,6 +100,7 @@ class Lookout:
         self._tracks: dict[int, _Track] = {}
         self._ended: deque[float] = deque(maxlen=REMEMBERED)
         self._last_end = float("-inf")
+        self._looked: float | None = None
 
     def forget(self) -> None:
         """Begin anew: the network was away, and nobody is to blame."""
@@ -127,6 +131,10 @@ class Lookout:
         return given_up
 
     def _note(self, flights: list[Flight], now: float) -> None:
+        if self._looked is not None and (gap := now - self._looked) > BLINK:
+            for track in self._tracks.values():
+                track.heard += gap - BLINK
+        self._looked = now
         there = {each.token for each in flights}
         for token in [token for token in self._tracks if token not in there]:
             del self._tracks[token]
