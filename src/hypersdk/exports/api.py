@@ -180,7 +180,11 @@ def _already(rooms: ExportRooms, run: Run, wanted: ExportPlan) -> ExportResult |
     rooms.note(f"run {run.run_id} exported this at {_local(run.updated)}; looking whether it still is what it was")
     if not still_there(rooms, plan, _results(rooms, run.run_id)):
         return None
-    return _result(rooms, plan, already=True)
+    result = _result(rooms, plan, already=True)
+    known = {checksum.algorithm for disk in result.disks for checksum in disk.checksums}
+    if missing := [name for name in rooms.transfer.digests if name not in known]:
+        rooms.note(f"that run took no {' and no '.join(missing)}: --overwrite exports again, with it")
+    return result
 
 
 def _result(rooms: ExportRooms, plan: ExportPlan, *, already: bool = False) -> ExportResult:

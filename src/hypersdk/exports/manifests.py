@@ -11,7 +11,7 @@ from typing import Any
 
 from hypersdk import errors
 from hypersdk.exports.context import Context, ExportRooms
-from hypersdk.exports.landing import proof_of
+from hypersdk.exports.landing import add_digests, proof_of
 from hypersdk.exports.plan import MANIFEST, ExportPlan, Step, Target, manifest_ref
 from hypersdk.exports.result import build_manifest
 from hypersdk.storage import local
@@ -38,6 +38,7 @@ def manifest_place(target: Target) -> str:
 def run_write_manifest(ctx: Context, _step: Step) -> Mapping[str, Any]:
     """Write the manifest of each disk; only whole ones ever have the name."""
     for target in ctx.plan.targets:
+        add_digests(ctx, target)
         facts: dict[str, Mapping[str, Any]] = {
             kind: ctx.result(kind) for kind in ("preflight", "create-image", "await-image")
         }
