@@ -36,7 +36,7 @@ from hypersdk.transfer.tally import Tally
 HELD = 8 * MIB
 """Most bytes of an object that goes from store to store through memory."""
 
-SPARE = 24
+SPARE = 16
 """Buffers beyond one per request in flight: what may wait to be written."""
 
 BACKLOG = 64
