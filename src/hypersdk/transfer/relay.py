@@ -30,7 +30,9 @@ from hypersdk.transfer.parts import PartLoop
 from hypersdk.transfer.pipe import Pipe
 from hypersdk.transfer.ranges import part_size_for, split
 from hypersdk.transfer.sending import sent_part
+from hypersdk.transfer.streams import send_stream
 from hypersdk.transfer.uploadjournal import Intent, claim, digest_of
+from hypersdk.transfer.wholeflow import WholeInflow
 from hypersdk.transfer.writes import put_source
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Feed, Reply, Request, Source
@@ -80,8 +82,16 @@ def relay(
     """
     if not info.headers:
         info = retrier.call(f"look at {info.ref}", lambda: source.head(info.ref))
-    _expect_relayable(source, info, target, ref)
     put = carried(info, put)
+    if not info.ranges:
+        inflow = WholeInflow(source, info, wire, retrier)
+        try:
+            return send_stream(
+                inflow, target, ref, wire=wire, retrier=retrier, options=options, put=put, advanced=advanced
+            )
+        finally:
+            inflow.close()
+    _expect_relayable(source, info, target, ref)
 
     def passing(before: int = 0) -> _Passing:
         progress = Progress(info.size, before, advanced, retrier.waiter.report)
@@ -110,12 +120,6 @@ def carried(info: ObjectInfo, put: PutOptions) -> PutOptions:
 
 
 def _expect_relayable(source: Store, info: ObjectInfo, target: Store, ref: ObjectRef) -> None:
-    if not info.ranges:
-        raise errors.RequestRefused(
-            f"{info.ref}: its server sends no ranges, so that it cannot be copied in parts",
-            resource=str(info.ref),
-            hint="copy it to a file first",
-        )
     first = ByteRange(0, min(1, info.size))
     if isinstance(source.range_request(info, first), LocalRange) or target.put_request(ref, 0) is None:
         raise errors.UsageError(f"{info.ref}: between a file and a store nothing is relayed", resource=str(info.ref))

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from itertools import chain, count
 
 from hypersdk import errors
-from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef
+from hypersdk.model import UNKNOWN_SIZE, ByteRange, Checksum, ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store, Upload
 from hypersdk.transfer.buffers import BUFFER, BufferPool
-from hypersdk.transfer.checksums import crc32c_of_parts
+from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
 from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
 from hypersdk.transfer.growth import FIRST, Growth, growth_for
@@ -27,6 +27,7 @@ from hypersdk.transfer.outflow import Outflow, Writable
 from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.sending import Sent, UploadPart
 from hypersdk.transfer.silence import Silence
+from hypersdk.transfer.wholeflow import WholeInflow, pour
 from hypersdk.transfer.window import Window
 from hypersdk.transfer.writes import fresh_upload, put_source
 from hypersdk.wire.loop import Wire
@@ -73,12 +74,30 @@ def upload_stream(
         Stopped: asked to stop; nothing was written.
         HypersdkError: it could not be uploaded; nothing was written.
     """
-    sending = _Sending(Inflow(file), store, ref, retrier=retrier, options=options, advanced=advanced)
     try:
-        return sending.run(wire, options, put)
+        return send_stream(
+            Inflow(file), store, ref, wire=wire, retrier=retrier, options=options, put=put, advanced=advanced
+        )
     except (errors.Stopped, errors.PassingError) as error:
         error.hint = NOT_RESUMED
         raise
+
+
+def send_stream(
+    inflow: Inflow | WholeInflow,
+    store: Store,
+    ref: ObjectRef,
+    *,
+    wire: Wire,
+    retrier: Retrier,
+    options: TransferOptions = DEFAULTS,
+    put: PutOptions = NO_OPTIONS,
+    advanced: Advanced = unwatched,
+) -> ObjectInfo:
+    """As `upload_stream`, for bytes that flow in otherwise."""
+    sending = _Sending(inflow, store, ref, retrier=retrier, options=options, advanced=advanced)
+    try:
+        return sending.run(wire, options, put)
     finally:
         sending.close(wire)
 
@@ -113,20 +132,20 @@ def download_stream(
         BrokenPipeError: nobody reads any more.
         FileError: the file object cannot be written.
         Stopped: asked to stop.
-        RequestRefused: its server sends no ranges.
         HypersdkError: a range could not be read.
     """
-    if not info.ranges:
-        raise errors.RequestRefused(
-            f"{info.ref}: its server sends no ranges, so that it cannot be streamed by several requests at once",
-            resource=str(info.ref),
-            hint="copy it to a file first",
-        )
-    outflow = Outflow(file)
-    progress = Progress(info.size, 0, advanced, retrier.waiter.report)
-    window = Window(store, info, outflow, retrier=retrier, progress=progress)
+    outflow, waiter = Outflow(file), retrier.waiter
+    sized = info.size != UNKNOWN_SIZE
+    progress = Progress(
+        max(info.size, 0), 0, advanced if sized else lambda done, _: advanced(done, done), waiter.report
+    )
     try:
-        found = window.run(wire, options)
+        if info.ranges:
+            found = Window(store, info, outflow, retrier=retrier, progress=progress).run(wire, options)
+        else:
+            inflow = WholeInflow(store, info, wire, retrier)
+            pour(inflow, outflow, retrier, progress)
+            found = (as_checksum(inflow.crc),)
     except errors.Stopped as error:
         error.hint = "a stream cannot be resumed: read it again from its start"
         raise
@@ -139,7 +158,7 @@ class _Sending:
 
     def __init__(
         self,
-        inflow: Inflow,
+        inflow: Inflow | WholeInflow,
         store: Store,
         ref: ObjectRef,
         *,

@@ -21,7 +21,7 @@ from hypersdk.transfer.buffers import BUFFER, Buffer, BufferPool
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_combine
 from hypersdk.transfer.engine import Progress, start
 from hypersdk.transfer.options import MIB, TransferOptions
-from hypersdk.transfer.outflow import Outflow
+from hypersdk.transfer.outflow import InOrder, Outflow
 from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.ranges import split
 from hypersdk.transfer.silence import Silence
@@ -61,7 +61,7 @@ class Window:
         self._written = 0
         self._silence = Silence(retrier.waiter, f"read {info.ref}: nobody takes the output")
 
-        self._writer = Writer(_InOrder(outflow), self._pool, start, threads=1)
+        self._writer = Writer(InOrder(outflow), self._pool, start, threads=1)
 
     def run(self, wire: Wire, options: TransferOptions) -> tuple[Checksum, ...]:
         """Write it all.
@@ -136,18 +136,6 @@ class Window:
         except errors.VerificationError as error:
             name = str(self.info.ref)
             raise errors.VerificationError(f"{name}: {error.message}", resource=name) from error
-
-
-class _InOrder:
-    """Writes one piece after the other, as they were handed over."""
-
-    def __init__(self, outflow: Outflow) -> None:
-        self._outflow = outflow
-
-    def __call__(self, offset: int, view: memoryview, *, skip_zeros: bool) -> int:
-        del offset, skip_zeros
-        self._outflow.write(view)
-        return len(view)
 
 
 class _Ranged:

@@ -161,6 +161,17 @@ class Wire:
         """
         self._resumed.append(token)
 
+    @property
+    def descriptor(self) -> int | None:
+        """Can be read when `completed` has something to do, timers apart; None = this system has no such thing."""
+        self._start()
+        number: Callable[[], int] | None = getattr(self._selector, "fileno", None)
+        return number() if number is not None else None
+
+    def twin(self) -> Wire:
+        """Another wire with the same settings and bandwidth limit, for one request that goes on beside a loop."""
+        return Wire(self._connection, connections=1, explain=self._explain, tick=self._tick, bucket=self._bucket)
+
     def hurry(self) -> None:
         """Have the next `completed` move what can be moved at once, and return: there is other work to do."""
         self._hurried = True
