@@ -123,13 +123,15 @@ class SimulatedDisk:
     Attributes:
         root: the directory, for the code under test.
         budget: operations until the process is killed; None = it lives.
-        failing_sync: operations until a sync of a file fails once; None = none does.
+        failing_sync: syncs of a file until one fails; None = none does.
+        steps: operations so far.
     """
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "disk"
         self.budget: int | None = None
         self.failing_sync: int | None = None
+        self.steps = 0
         self._attic = folder / "attic"
         self.root.mkdir()
         self._attic.mkdir()
@@ -195,6 +197,7 @@ class SimulatedDisk:
         """Before each operation: is this where the process is killed?"""
         if self._dead:
             raise Killed
+        self.steps += 1
         if self.budget is not None:
             self.budget -= 1
             if self.budget < 0:
