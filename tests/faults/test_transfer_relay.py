@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from raw_server import OneObject, RawServer, send
-from two_buckets import HERE, PART, THERE, TwoBuckets, two_buckets
+from transfers import fork, wait_until
+from two_buckets import HERE, PART, THERE, TwoBuckets, settings, two_buckets
 
+import hypersdk
 from hypersdk import errors
 from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.storage import url
@@ -281,6 +283,35 @@ def test_failed_copy_is_not_kept(cloud, tmp_path):
     cloud.emulator.drop_faults()
     expect_nothing(cloud)
     assert list((tmp_path / "uploads").iterdir()) == []
+
+
+KILLS = [
+    ("CreateMultipartUpload", "hold-before", {}),
+    ("CreateMultipartUpload", "hold", {}),
+    ("GetObject", "hold", {"nth": 5}),
+    ("UploadPart", "hold-before", {"partNumber": 1}),
+    ("UploadPart", "hold", {"partNumber": 4}),
+    ("UploadPart", "hold", {"partNumber": 10}),
+    ("CommitMultipartUpload", "hold-before", {}),
+    ("CommitMultipartUpload", "hold", {}),
+]
+
+
+@pytest.mark.parametrize(("operation", "effect", "fields"), KILLS)
+def test_killed_copy_is_gone_on_with(cloud, tmp_path, operation, effect, fields):
+    """Wherever a copy is killed, the same call ends it: the right object, no second upload, few parts passed twice."""
+    source, config = cloud.put("disk", BODY, opc_checksum_algorithm="CRC32C"), settings(cloud.emulator, tmp_path)
+    source, target = str(source), str(cloud.ref("copy"))
+    cloud.emulator.fault(operation, effect, **fields)
+    child = fork(lambda: hypersdk.copy(source, target, config), tmp_path)
+    wait_until(lambda: any(each["holding"] for each in cloud.emulator.faults()), "the copy never came so far")
+    child.kill()
+    cloud.emulator.release()
+    made = hypersdk.copy(source, target, config)
+    expect_copied(cloud, made)
+    assert len(cloud.asked("CreateMultipartUpload")) <= 2
+    passed = [each for each in cloud.asked("UploadPart") if each["status"] == 200]
+    assert len(passed) <= 10 + 4
 
 
 def test_upload_whose_reply_was_lost_is_found(cloud):
