@@ -20,9 +20,9 @@ from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.protocol import PutOptions
 from hypersdk.transfer import landing
 from hypersdk.transfer.checksums import as_checksum, crc32c
-from hypersdk.transfer.copying import copy_item, copy_items
+from hypersdk.transfer.copying import copy_item, copy_items, finer
 from hypersdk.transfer.items import Item
-from hypersdk.transfer.options import TransferOptions
+from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.partial import journal_name, partial_name
 from hypersdk.waiting import StopFlag
 
@@ -179,6 +179,38 @@ def test_one_item_alone(copies, cloud):
     failed = copy_item(missing, cloud.store, copies.files, **cloud.means)
     assert (failed.kind, type(failed.error)) == ("failed", errors.NotFoundError)
     assert not (copies.target / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "part_size", "parallel", "cut"),
+    [
+        (17 * MIB, 16 * MIB, 16, 4 * MIB),
+        (100 * MIB, 16 * MIB, 16, 7 * MIB),
+        (1024 * MIB, 16 * MIB, 16, 16 * MIB),
+        (17 * MIB, MIB, 16, MIB),
+        (17 * MIB, 16 * MIB, 1, 16 * MIB),
+        (-1, 16 * MIB, 16, 4 * MIB),
+    ],
+)
+def test_an_object_of_few_parts_is_cut_finer(size, part_size, parallel, cut):
+    """Objects between one part and one part per connection keep all connections busy; no part is made larger."""
+    assert finer(TransferOptions(part_size, parallel), size) == TransferOptions(cut, parallel)
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_finer_parts_move(copies, cloud, way):
+    """An object of two parts goes in three, since there are connections for four, and arrives."""
+    body = random.Random(9).randbytes(9 * MIB)
+    plant(copies.source, {"few": body})
+    cloud.put("few", body, HERE)
+    before = len(cloud.asked("UploadPart" if way == "up" else "GetObject"))
+    source, there = (copies.files, folder(copies.source)) if way == "up" else (cloud.store, cloud.ref("", HERE))
+    target = cloud.ref("") if way == "up" else folder(copies.target)
+    wanted = [each for each in items(source, there, target) if each.source.ref.name == "few"]
+    options = TransferOptions(8 * MIB, 4)
+    assert kinds(getattr(copies, way)(wanted=iter(wanted), options=options)) == {"done": {"few"}}
+    assert arrived(copies, way)["few"] == body
+    assert len(cloud.asked("UploadPart" if way == "up" else "GetObject")) - before == 3
 
 
 @pytest.mark.parametrize("name", ["small", "large"])

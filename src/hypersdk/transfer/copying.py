@@ -19,7 +19,7 @@ from hypersdk.storage.protocol import NO_OPTIONS, PutCondition, PutOptions, Stor
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
-from hypersdk.transfer.options import DEFAULTS, TransferOptions
+from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import sweep as sweep_partial
 from hypersdk.transfer.relay import relay
 from hypersdk.transfer.same import expect_readable, settle
@@ -31,6 +31,10 @@ from hypersdk.wire.loop import Wire
 
 WAITING = 1000
 """Large items that are put aside until the small ones among them have moved; each is only its description."""
+
+
+FINEST = 4 * MIB
+"""An object with fewer parts than connections is cut finer, but no part is smaller than this for that reason."""
 
 
 def copy_items(
@@ -101,8 +105,16 @@ def _end_of_all(outcome: Outcome) -> errors.HypersdkError | None:
     return outcome.error if outcome.error is not None and ends_all(outcome.error) else None
 
 
+def finer(options: TransferOptions, size: int) -> TransferOptions:
+    """Options that give every connection something to do, for one of many objects of this size. Pure."""
+    share = -(-max(size, 0) // options.parallel)
+    part_size = max(FINEST, -(-share // MIB) * MIB)
+    return options if part_size >= options.part_size else replace(options, part_size=part_size)
+
+
 def _copy_large(item: Item, means: Means, tally: Tally) -> Outcome:
     tally.begin(max(0, item.source.size))
+    means = replace(means, options=finer(means.options, item.source.size))
     outcome = _copy(item, means, lambda done, _total: tally.turn(done))
     tally.settle(max(0, item.source.size))
     tally.turn()
