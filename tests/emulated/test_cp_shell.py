@@ -148,3 +148,19 @@ def read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:
         return b""
+
+
+def test_a_link_that_only_writes(shell: Shell, bucket: str, cloud: Emulator, tmp_path: Path) -> None:
+    """What cannot be looked at is written if the name is free, and replaced only with --overwrite; from pipes, too."""
+    name = bucket.split("/")[3]
+    details = {"name": "in", "accessType": "ObjectWrite", "objectName": "x", "timeExpires": "2999-01-01T00:00:00Z"}
+    link = cloud.call("POST", f"/n/{cloud.namespace}/b/{name}/p", details).json["fullPath"]
+    (tmp_path / "one").write_bytes(b"one")
+    assert shell(f"hx cp one {link}").returncode == 0
+    for again in (f"hx cp one {link}", f"echo two | hx cp - {link}"):
+        refused = shell(again)
+        assert (refused.returncode, link.encode() in refused.stdout + refused.stderr) == (6, False)
+    assert cloud.get(name, "x").body == b"one"
+    for line, body in ((f"hx cp one {link} --overwrite", b"one"), (f"echo 3 | hx cp - {link} --overwrite", b"3\n")):
+        assert shell(line).returncode == 0
+        assert cloud.get(name, "x").body == body

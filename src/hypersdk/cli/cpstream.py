@@ -15,9 +15,9 @@ from hypersdk.model import ObjectInfo
 from hypersdk.storage import url
 from hypersdk.storage.destinations import destination
 from hypersdk.storage.pinned import pinned
-from hypersdk.storage.protocol import PutCondition, PutOptions, Store
+from hypersdk.storage.protocol import PutOptions, Store
 from hypersdk.storage.sources import select
-from hypersdk.transfer.items import Item, Outcome, done, ended_by
+from hypersdk.transfer.items import Item, Outcome, condition_of, done, ended_by
 from hypersdk.wiring import Wiring
 
 TREES = ("recursive", "include", "exclude")
@@ -116,18 +116,18 @@ def _looked_at(
         AlreadyExists: an object stands there, and may not be replaced.
         PreconditionFailed: another one than the user named.
     """
+    from hypersdk.transfer.sending import look
+
     ref, etag = item.target, given["if_match"]
     if etag:
         store = pinned(store, ref, etag)
-    try:
-        there = wiring.retrier.call(f"look at {ref}", lambda: store.head(ref))
-    except errors.NotFoundError:
-        return item, replace(put, condition=PutCondition(if_absent=True))
-    if not given["overwrite"] and not etag:
+    there = look(store, ref, wiring.retrier)
+    if there is not None and not given["overwrite"] and not etag:
         raise errors.AlreadyExists(
             f"{ref} exists already", resource=str(ref), hint="choose another name, or use --overwrite"
         )
-    return replace(item, there=there), replace(put, condition=PutCondition(if_match=there.etag or None))
+    condition = condition_of(there, store, overwrite=given["overwrite"])
+    return replace(item, there=there), replace(put, condition=condition)
 
 
 def _uploaded(

@@ -31,6 +31,7 @@ class Capabilities:
         deletes: whether objects can be deleted at all.
         multipart: whether an object can be written in parts.
         lists_parts: whether the parts of an upload can be listed, so that another process can go on with it.
+        blind: whether a look that finds nothing may mean that we may not look (a link that only writes).
     """
 
     part_checksum: str | None = None
@@ -43,6 +44,7 @@ class Capabilities:
     deletes: bool = True
     multipart: bool = True
     lists_parts: bool = True
+    blind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from hypersdk import errors, events
 from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage import local
-from hypersdk.storage.protocol import NO_OPTIONS, PutCondition, PutOptions, Store
+from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
@@ -23,6 +23,7 @@ from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import sweep as sweep_partial
 from hypersdk.transfer.relay import relay
 from hypersdk.transfer.same import expect_readable, settle
+from hypersdk.transfer.sending import look
 from hypersdk.transfer.small import copy_small, ends_all, is_small
 from hypersdk.transfer.tally import Tally
 from hypersdk.transfer.upload import upload
@@ -193,8 +194,7 @@ class _Copy:
             return outcome
         if self._item.target.scheme == "file":
             return self._into_file()
-        condition = PutCondition(if_match=there.etag) if there else PutCondition(if_absent=True)
-        put = replace(self._means.put, condition=condition)
+        put = replace(self._means.put, condition=self._means.condition(there))
         return self._from_file(put) if self._item.source.ref.scheme == "file" else self._between_clouds(put)
 
     def _sweep(self) -> None:
@@ -206,11 +206,7 @@ class _Copy:
             sweep_journal(self._means.journal, str(source), target)
 
     def _look(self) -> ObjectInfo | None:
-        target = self._item.target
-        try:
-            return self._means.retrier.call(f"look at {target}", lambda: self._means.target.head(target))
-        except errors.NotFoundError:
-            return None
+        return look(self._means.target, self._item.target, self._means.retrier)
 
     def _into_file(self) -> Outcome:
         means, item = self._means, self._item

@@ -12,7 +12,7 @@ from typing import Literal
 from hypersdk import errors
 from hypersdk.model import Checksum, ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
-from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store
+from hypersdk.storage.protocol import ALWAYS, NO_OPTIONS, PutCondition, PutOptions, Store
 from hypersdk.transfer.options import DEFAULTS, TransferOptions
 from hypersdk.wire.loop import Wire
 
@@ -90,6 +90,24 @@ class Means:
     put: PutOptions = NO_OPTIONS
     overwrite: bool = False
     journal: str | None = None
+
+    def condition(self, there: ObjectInfo | None) -> PutCondition:
+        """What the write of an item demands of its target, where a look found `there`."""
+        return condition_of(there, self.target, overwrite=self.overwrite)
+
+
+def condition_of(there: ObjectInfo | None, target: Store, *, overwrite: bool) -> PutCondition:
+    """What a write demands of its target.
+
+    Args:
+        there: what a look found and may be replaced; nothing else may.
+        target: where it is written.
+        overwrite: whether anything may be replaced.
+    """
+    if there is not None:
+        return PutCondition(if_match=there.etag or None)
+    # Where nobody may look, who asked to overwrite means what cannot be seen.
+    return ALWAYS if overwrite and target.capabilities.blind else PutCondition(if_absent=True)
 
 
 def done(item: Item, target: ObjectInfo, checksums: tuple[Checksum, ...], moved: int) -> Outcome:

@@ -279,11 +279,15 @@ def crc_of(source: Source) -> int:
 
 
 def look(store: Store, ref: ObjectRef, retrier: Retrier) -> ObjectInfo | None:
-    """The object of a name, if there is one."""
+    """The object of a name, if there is one, or if we may see it."""
     try:
         return retrier.call(f"look at {ref}", lambda: store.head(ref))
     except errors.NotFoundError:
         return None
+    except errors.AuthError:
+        if store.capabilities.blind:
+            return None
+        raise
 
 
 def _piece(source: Source, offset: int) -> bytes:

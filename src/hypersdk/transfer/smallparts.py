@@ -135,7 +135,7 @@ class Sending(PutPart):
     def __init__(self, desk: Desk, load: Held | Sent) -> None:
         metadata, headers = load.beside
         put = carried(replace(load.item.source, metadata=metadata, headers=headers), desk.means.put)
-        condition = PutCondition(if_match=load.there.etag) if load.there else PutCondition(if_absent=True)
+        condition = desk.means.condition(load.there)
         checksum = as_checksum(load.crc) if isinstance(load, Held) else None
         super().__init__(
             desk.means.target,

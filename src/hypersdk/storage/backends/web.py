@@ -65,7 +65,7 @@ class WebStore:
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(metadata=False, lists=False, deletes=False, multipart=False, lists_parts=False)
+        return Capabilities(metadata=False, lists=False, deletes=False, multipart=False, lists_parts=False, blind=True)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -230,7 +230,7 @@ class LinkStore(WebStore):
     @property
     def capabilities(self) -> Capabilities:
         """What differs from other stores."""
-        return Capabilities(part_checksum="crc32c", metadata=False, deletes=False, lists_parts=False)
+        return Capabilities(part_checksum="crc32c", metadata=False, deletes=False, lists_parts=False, blind=True)
 
     def head(self, ref: ObjectRef) -> ObjectInfo:
         """Facts about an object; NotFoundError if absent, or if the link has ended."""
