@@ -138,7 +138,8 @@ PASSING = [
 def test_passing_faults_are_outlasted(cloud, operation, effect, fields):
     """C013: whatever either side does for a while, the copy has the right bytes and no upload is left."""
     info = cloud.store.head(cloud.put("disk", BODY))
-    times = 2 if operation in {"GetObject", "UploadPart"} and effect not in {"flip-request", "drip"} else 1
+    once = effect in {"flip-request", "drip"} or fields.get("status") == 401  # a second 401 in a row is final
+    times = 1 if once or operation not in {"GetObject", "UploadPart"} else 2
     cloud.emulator.fault(operation, effect, times=times, **fields)
     cloud.wiring.session.refresh = lambda: True
     expect_copied(cloud, copy(cloud, info=info))
@@ -241,11 +242,11 @@ def test_interrupted_copy_is_gone_on_with(cloud, tmp_path):
     (note,) = error.__notes__
     assert "the same command goes on with it" in note
     assert "oci os multipart abort" in note
-    before, seen = set(parts_sent(cloud)), []
-    assert len(before) >= 3
+    kept, seen = int(note.partition(" parts")[0]), []
+    assert 0 < kept < 10
     made = copy(cloud, info=info, journal=journal, advanced=lambda *now: seen.append(now))
     expect_copied(cloud, made)
-    assert seen[0][0] >= 3 * PART
+    assert seen[0][0] == kept * PART
     again = [number for number in parts_sent(cloud) if parts_sent(cloud).count(number) > 1]
     assert len(set(again)) <= 3, "at most the parts in flight are passed again"
     assert list((tmp_path / "uploads").iterdir()) == []
