@@ -12,18 +12,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from http_store import new_wire, retrier
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated_disk import SimulatedDisk
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, Proof
-from hypersdk.storage import local
-from hypersdk.transfer import journal, partial, publish
+from hypersdk.storage import local, url
+from hypersdk.storage.backends.file import FileStore
+from hypersdk.transfer import journal, partial, publish, uploadjournal
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c
+from hypersdk.transfer.files import fetch_file
 from hypersdk.transfer.journal import Identity
+from hypersdk.transfer.localsource import SourceFile
+from hypersdk.transfer.options import MIN_PART_SIZE, TransferOptions
 from hypersdk.transfer.partial import Partial
 from hypersdk.transfer.ranges import gaps, split
+from hypersdk.transfer.uploadjournal import Intent, Known
 
 ROOMS = (partial, journal, publish, local)
 PART, PIECE = 1024, 512
@@ -175,6 +181,30 @@ def test_soak_of_crashes(lives: list[Life], size: int, overwrite: bool, seed: in
     live_through(lives, size, overwrite, seed)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_the_engine_on_a_disk_that_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """The engine itself, its threads too: killed anywhere, with power cuts, it never names another file."""
+    chance, boot = random.Random(seed), itertools.count()
+    disk, target = SimulatedDisk(tmp_path), tmp_path / "disk" / "disk"
+    body = chance.randbytes(5 * MIN_PART_SIZE + 1)
+    (tmp_path / "source").write_bytes(body)
+    ref = url.parse(f"{tmp_path}/source").ref
+    monkeypatch.setattr(partial, "current_boot_id", lambda: f"boot-{boot}")
+
+    def run(budget: int | None) -> None:
+        disk.budget = budget
+        with disk.running(*ROOMS, chance=chance), new_wire() as wire:
+            options = TransferOptions(MIN_PART_SIZE, parallel=3)
+            fetch_file(FileStore(), ref, str(target), wire=wire, retrier=retrier(), options=options)
+
+    while not target.exists():
+        run(chance.choice([chance.randrange(50), None]))
+        if chance.random() < 0.7:
+            disk.cut_power(chance)
+            next(boot)
+    assert target.read_bytes() == body
+
+
 PUBLISHING = 6
 """The last operations of a download: sync, link, unlink, sync, unlink, sync."""
 
@@ -210,6 +240,40 @@ def test_a_journal_never_joins_two_objects(tmp_path: Path) -> None:
             crc = {first: 1, second: 2}[contents.identity]
             assert set(contents.ranges.values()) <= {crc}
             assert not contents.sealed or contents.ranges
+
+
+def test_an_upload_is_never_forgotten(tmp_path: Path) -> None:
+    """Whenever the power is cut, an upload that may exist is in its journal, and no part that was not recorded."""
+    target = ObjectRef("oci", "ns", "b", "disk")
+    intent = Intent(str(target), SourceFile("/disk", device=1, inode=2, size=5 * PART, mtime_ns=3), PART, "", 0.0)
+    parts = {number: Known(f"etag-{number}", number, proven=True) for number in range(1, 6)}
+    for seed, budget in itertools.product(range(8), range(16)):
+        folder = tmp_path / f"{seed}-{budget}"
+        folder.mkdir()
+        disk, chance, sent = SimulatedDisk(folder), random.Random(seed), [""]
+        disk.budget = budget
+        with (
+            disk.running(uploadjournal, journal, chance=chance),
+            uploadjournal.claim(str(disk.root), "/disk", target, events.null_reporter) as notes,
+        ):
+            notes.load()
+            notes.intend(intent)
+            sent.append("create")
+            notes.created("upload-1")
+            sent.append("part")
+            for number, known in parts.items():
+                notes.record(number, known)
+        disk.cut_power(chance)
+        path = disk.root / uploadjournal.journal_name("/disk", str(target))
+        contents = uploadjournal.parse(path.read_bytes()) if path.exists() else None
+        if "create" in sent:
+            assert contents is not None
+            assert contents.intent == intent
+        if "part" in sent:
+            assert contents.upload_id == "upload-1"
+        if contents is not None:
+            assert contents.upload_id in {"", "upload-1"}
+            assert contents.parts.items() <= parts.items()
 
 
 def write_journal(disk: SimulatedDisk, identity: Identity) -> None:

@@ -13,6 +13,7 @@ import errno
 import os
 import random
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -151,6 +152,7 @@ class SimulatedDisk:
         """Stand in for `os` in these modules; a kill within is over at the end of the block."""
         self._chance, self._dead = chance, False
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading, "excepthook", lambda _: None)  # a thread of a killed process
             for module in modules:
                 patch.setattr(module, "os", self)
             with suppress(Killed):
@@ -213,14 +215,15 @@ class SimulatedDisk:
         """Open; direct writes are refused, as many file systems do."""
         if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        there = {each.name for each in self.root.iterdir()} if flags & os.O_CREAT else set()
-        if flags & os.O_CREAT and path not in there:
+        name = Path(path).name
+        makes = bool(flags & os.O_CREAT) and not os.path.lexists(self.root / name)
+        if makes:
             self._step()
         file = os.open(path, flags, mode, dir_fd=dir_fd)
-        if flags & os.O_CREAT and path not in there:
+        if makes:
             number = os.fstat(file).st_ino
             self._inodes[number] = Inode()
-            self._pending.append(Names(given=((path, number),)))
+            self._pending.append(Names(given=((name, number),)))
         return file
 
     def pwrite(self, file: int, data: Any, offset: int) -> int:
