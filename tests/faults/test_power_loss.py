@@ -191,17 +191,19 @@ def test_the_engine_on_a_disk_that_forgets(tmp_path: Path, monkeypatch: pytest.M
     ref = url.parse(f"{tmp_path}/source").ref
     monkeypatch.setattr(partial, "current_boot_id", lambda: f"boot-{boot}")
 
-    def run(budget: int | None) -> None:
+    def run(budget: int | None) -> bool:
         disk.budget = budget
         with disk.running(*ROOMS, chance=chance), new_wire() as wire:
             options = TransferOptions(MIN_PART_SIZE, parallel=3)
             fetch_file(FileStore(), ref, str(target), wire=wire, retrier=retrier(), options=options)
+        return not disk.killed
 
     while not target.exists():
-        run(chance.choice([chance.randrange(50), None]))
+        done = run(chance.choice([chance.randrange(50), None]))
         if chance.random() < 0.7:
             disk.cut_power(chance)
             next(boot)
+        assert target.exists() or not done
     assert target.read_bytes() == body
 
 
