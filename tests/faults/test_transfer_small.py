@@ -85,10 +85,11 @@ def test_faults_of_one_upload_are_outlasted(copies, oci_emulator, fault):
     assert copies.filled() == FILES
 
 
+@pytest.mark.parametrize("known", [{}, {"opc_checksum_algorithm": "CRC32C"}], ids=["md5", "crc32c"])
 @pytest.mark.parametrize("way", ["down", "across"])
-def test_bytes_that_stay_bad_fail_their_item_alone(copies, oci_emulator, way):
+def test_bytes_that_stay_bad_fail_their_item_alone(copies, oci_emulator, way, known):
     """Bytes that differ from the service's checksum twice fail as such: no name for them, all others are done."""
-    copies.fill(FILES)
+    copies.fill(FILES, **known)
     oci_emulator.fault("GetObject", "flip-byte", objectName=VICTIM, at=7, times=2)
     outcomes = getattr(copies, way)()
     assert kinds(outcomes) == {"done": set(FILES) - {VICTIM}, "failed": {VICTIM}}
@@ -372,20 +373,25 @@ def test_a_kill_leaves_whole_files_only(copies, cloud, oci_emulator, nameless, m
     assert {name: body for name, body in planted(copies.target).items() if ".hx-" not in name} == files
 
 
-def test_items_are_taken_only_as_they_can_move(copies, cloud, oci_emulator):
-    """Memory: however many items there are, only so many are under way; the listing goes on meanwhile."""
-    files = bodies(300, size=200)
-    copies.fill(files)
-    under_way, most = set(), 0
+@pytest.mark.parametrize("way", ["down", "aside"])
+def test_items_are_taken_only_as_they_can_move(copies, cloud, monkeypatch, way):
+    """Memory: however many items there are, and be they empty, only so many are under way."""
+    monkeypatch.setattr(small, "PATIENCE", 5.0)
+    files = dict.fromkeys(bodies(200), b"")
+    copies.fill(files) if way == "down" else plant(copies.source, files)
+    under_way: set[str] = set()
+    most = 0
 
     def wanted():
         nonlocal most
-        for item in items(cloud.store, cloud.ref("", HERE), folder(copies.target)):
+        here = (cloud.store, cloud.ref("", HERE)) if way == "down" else (copies.files, folder(copies.source))
+        for item in items(*here, folder(copies.target)):
             under_way.add(item.source.ref.name)
             most = max(most, len(under_way))
             yield item
 
-    for outcome in copy_items(wanted(), cloud.store, copies.files, **cloud.means):
+    source = cloud.store if way == "down" else copies.files
+    for outcome in copy_items(wanted(), source, copies.files, **cloud.means):
         under_way.remove(outcome.item.source.ref.name)
     assert not under_way
     assert most <= small.BACKLOG + PARALLEL + 1

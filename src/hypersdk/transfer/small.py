@@ -264,7 +264,7 @@ class _Small:
         """Free memory; a disk that is slower than the network is waited for here."""
         while (buffer := self._buffers.take()) is None:
             self._hear(TURN)
-            self.means.retrier.waiter.tick()
+            self.means.retrier.waiter.stop.check()  # no hooks: libcurl called us, and one of them may serve the wire
         return buffer
 
     def _landing(self, load: Arriving) -> Landing:
