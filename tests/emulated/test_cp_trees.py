@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 from emulator import Emulator, make_seed
+from filesystems import EXFAT, mounted
 from hyperexport import Hyperexport
 
 import hypersdk.cli
@@ -213,6 +215,45 @@ def test_names_that_cannot_be_are_outcomes(desk: Desk) -> None:
     assert not (desk.folder / "up").exists()
 
 
+def test_names_that_a_disk_takes_for_one(desk: Desk) -> None:
+    """C027: on a disk that knows no case nothing of `A` and `a`, `d/x` and `D/y` is copied; both names are told."""
+    desk.put(A=b"1", a=b"2", d__x=b"3", D__y=b"4", sole=b"5")
+    with mounted(EXFAT, desk.folder) as disk:
+        for expected in ("done", "skipped"):
+            result = desk.cp("-r", desk.url(), str(disk), code=3)
+            ended = {each["source"].removeprefix(desk.url()): each for each in result["items"]}
+            assert {name: each["outcome"] for name, each in ended.items()} == {
+                "sole": expected, "A": "refused", "a": "refused", "d/x": "refused", "D/y": "refused"
+            }  # fmt: skip
+            assert "'a'" in ended["A"]["because"]
+            assert "'d/x'" in ended["D/y"]["because"]
+        assert [path.name for path in disk.iterdir()] == ["sole"]
+    assert desk.cp("-r", desk.url(), "here")["counts"]["done"] == 5
+
+
+def test_long_names_are_told_apart(desk: Desk) -> None:
+    """C024: names of 240 to 255 bytes that begin alike go both ways beside each other; one byte more is refused."""
+    names = [f"{'n' * 240}{'x' * more}" for more in range(16)] + ["ü" * 127 + "a", "ü" * 127 + "b"]
+    for name in names:
+        (desk.folder / "tree" / name).parent.mkdir(exist_ok=True)
+        (desk.folder / "tree" / name).write_bytes(name[-9:].encode())
+    assert desk.cp("-r", "tree", desk.url())["counts"]["done"] == 18
+    desk.cloud.put(desk.bucket, "y" * 256, b"x")
+    result = desk.cp("-r", desk.url(), "back", code=3, **PARTS)
+    assert result["counts"] | {"done": 18, "refused": 1} == result["counts"]
+    assert desk.files("back") == desk.files("tree")
+
+
+def test_an_outage_is_waited_for_and_shown(desk: Desk) -> None:
+    """While the network is down nothing is tried and the reason is told; then the copy goes on to its end."""
+    desk.put(a=b"1", b=b"2")
+    desk.cloud.fault("GetObject", "outage", seconds=1.5, bucketName=desk.bucket)
+    ended = desk.hyper.run("cp", "-r", desk.url(), "out")
+    assert ended.code == 0, ended.err
+    assert re.search(r"^waiting: network down since \d\d:\d\d$", ended.err, re.MULTILINE)
+    assert desk.files("out") == {"a": b"1", "b": b"2"}
+
+
 def test_local_entries_that_are_no_objects(desk: Desk) -> None:
     """C028: links, sockets, names with line breaks or invalid UTF-8 are refused one by one; the others go up."""
     tree = desk.folder / "tree"
@@ -352,8 +393,7 @@ def test_an_interrupted_copy_goes_on(desk: Desk, direction: str) -> None:
     wait_for(lambda: any(each["id"] == fault["id"] and each.get("holding") for each in desk.cloud.faults()))
     running.signal(signal.SIGINT)
     ended = running.wait()
-    desk.cloud.control("POST", "release", {"all": True})
-    wait_for(lambda: not desk.cloud.unconsumed() or desk.cloud.remote.drop_faults() is None)
+    desk.cloud.remote.drop_faults()
     assert ended.code == 130, ended.err
     assert "interrupted" in ended.out
     assert "stays: " in ended.err
