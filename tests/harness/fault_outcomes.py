@@ -167,6 +167,6 @@ and of three files up (PutObject), `cp` of an object from one bucket to another 
 - `-`: there is no such fault for this call, or it would say again what another column says.
 
 Whatever comes, no wrong file stands under a final name, no wrong object stays in the bucket, each object of a tree has
-exactly one outcome, and what is left in the tenancy, so that the same command goes on with it (an unfinished upload, what
-an export made), is named by the last lines.
+exactly one outcome, and what is left in the tenancy, so that the same command goes on with it (an unfinished upload,
+what an export made), is named by the last lines.
 """
