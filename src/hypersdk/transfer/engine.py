@@ -1,7 +1,7 @@
 """Ranged reads of one object: into a partial file, or only to prove what is there.
 
 Rules of this file: every range is pinned by the object's etag, a changed object ends the transfer; bytes go from the
-wire into a reused buffer of 1 MiB, its CRC32C is taken while it is warm, then a thread writes it while the loop goes on
+wire into a reused buffer of 2 MiB, its CRC32C is taken while it is warm, then a thread writes it while the loop goes on
 receiving; a part counts when its last byte was written and its CRC is in the journal; memory is bounded by the parts in
 flight and the writes that wait. No file is named here. Measured: docs/decisions/0006-engine.md.
 """
@@ -18,10 +18,10 @@ from hypersdk.model import ByteRange, Checksum, ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import LocalRange, Store
-from hypersdk.transfer.buffers import BUFFER, Buffer, BufferPool
+from hypersdk.transfer.buffers import Buffer, BufferPool
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
 from hypersdk.transfer.journal import Identity
-from hypersdk.transfer.options import DEFAULTS, TransferOptions
+from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import Partial, SealedPartial
 from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.ranges import gaps, split
@@ -30,7 +30,10 @@ from hypersdk.waiting import Waiter
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Reply
 
-SPARE = 8
+BUFFER = 2 * MIB
+"""Bytes of a buffer: larger ones save no more work, smaller ones cost a wake-up of a writer each (0006-engine.md)."""
+
+SPARE = 4
 """Buffers beyond one per request in flight: so much may wait to be written."""
 
 Advanced = Callable[[int, int], None]
@@ -219,7 +222,7 @@ class _Fetch:
     def run(self, wire: Wire, retrier: Retrier, options: TransferOptions) -> None:
         """Fetch all that is missing."""
         self._parallel = options.parallel
-        self._pool = BufferPool(options.parallel + SPARE)
+        self._pool = BufferPool(options.parallel + SPARE, BUFFER)
         self._waiter = retrier.waiter
         self._writer = Writer(self.place.write, self._pool, start)
         loop = PartLoop(wire, retrier, f"read {self.info.ref}", options.parallel)
