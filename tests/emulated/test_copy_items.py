@@ -136,13 +136,15 @@ def test_more_items_than_a_page(oci_emulator, tmp_path):
 
 def test_progress_grows_to_the_bytes_of_all(copies, seen):
     """Progress never goes back, ends at the bytes of all items, and counts what really moved on wire and disk."""
+    copies.fill({"d0/zeros": bytes(PART)})
     told: list[tuple[int, int]] = []
     copies.down(advanced=lambda *now: told.append(now))
-    whole = sum(len(body) for body in FILES.values())
+    whole = sum(len(body) for body in FILES.values()) + PART
     assert told == sorted(told)
     assert told[-1] == (whole, whole)
     moved = [each for each in seen if isinstance(each, events.Bytes)]
     assert sum(each.wire for each in moved) == whole
+    assert sum(each.disk for each in moved) == whole - len(LARGE["large/zeros"]) - PART
     copies.down(advanced=lambda *now: told.append(now))
     assert told[-1] == (whole, whole)
     assert moved == [each for each in seen if isinstance(each, events.Bytes)]

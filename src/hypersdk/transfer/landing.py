@@ -119,13 +119,15 @@ class Landing:
         spot: as above.
         pending: writes that were handed to other threads and have not ended; whoever hands them counts them.
         error: what made one of them fail.
+        written: bytes really written so far.
     """
 
     def __init__(self, spot: Spot) -> None:
         self.spot = spot
         self.pending = 0
         self.error: errors.HypersdkError | None = None
-        self._opening = threading.Lock()
+        self.written = 0
+        self._lock = threading.Lock()
         self._file: int | None = None
         self._temporary: str | None = None
         self._abandoned = False
@@ -139,10 +141,14 @@ class Landing:
         """
         with local.file_errors(self.spot.path):
             file = self._opened()
+            count = 0
             for start, stop in data_runs(view):
                 done = start
                 while done < stop:
                     done += os.pwrite(file, view[done:stop], offset + done)
+                count += stop - start
+        with self._lock:
+            self.written += count
 
     def finish(
         self, received: Received, options: TransferOptions = DEFAULTS, *, overwrite: bool = False
@@ -202,7 +208,7 @@ class Landing:
             self._file = None
 
     def _opened(self) -> int:
-        with self._opening:
+        with self._lock:
             if self._file is None:
                 self._file, self._temporary = _open(self.spot.directory)
             return self._file

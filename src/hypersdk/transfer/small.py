@@ -297,7 +297,7 @@ class _Small:
 
     def _note_landing(self, load: Arriving, error: errors.HypersdkError | None) -> None:
         if error is None:
-            self.tally.disk(load.filled)
+            self.tally.disk(load.landing.written if load.landing else 0)
             self._buffers.give(load.last)
             self._landed.append(load)
         elif isinstance(error, errors.VerificationError):
