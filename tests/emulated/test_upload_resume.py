@@ -580,3 +580,12 @@ def test_link_that_ended_before_the_commit(desk):
     desk.store = link_to(desk)
     desk.emulator.fault("CommitMultipartUpload", "lost-response")
     desk.expect_stored(desk.send())
+
+
+def test_stopped_through_a_link_without_a_journal(desk):
+    """C085: somebody has asked to stop, and the clean-up is done all the same: through a link, too, nothing is left."""
+    own, desk.store = desk.store, link_to(desk)
+    stop = StopFlag()
+    with pytest.raises(errors.Interrupted):
+        desk.send(stop=stop, journal=None, advanced=lambda done, _: stop.set() if done > PART else None)
+    assert list(own.list_multipart_uploads(desk.ref)) == []

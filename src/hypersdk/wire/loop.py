@@ -209,13 +209,16 @@ class Wire:
         done, self._done = self._done, []
         return done
 
-    def call(self, request: Request, body: Body | None = None, limit: int = SMALL_BODY) -> Reply:
+    def call(
+        self, request: Request, body: Body | None = None, limit: int = SMALL_BODY, *, to_the_end: bool = False
+    ) -> Reply:
         """Send one request and wait for its reply; requests in flight move on meanwhile.
 
         Args:
             request: what to ask.
             body: what to send.
             limit: most bytes of the reply.
+            to_the_end: nobody can stop it; for clean-ups, which come when somebody has asked to stop.
 
         Raises:
             HypersdkError: no good reply came.
@@ -225,7 +228,8 @@ class Wire:
         self.submit(request, body=body, token=token, limit=limit)
         try:
             while token in self._flying:
-                self._tick()
+                if not to_the_end:
+                    self._tick()
                 self._turn(1.0)
         except BaseException:
             self.abandon(token)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -193,9 +194,9 @@ class OciStore:
 
     def delete(self, ref: ObjectRef, *, if_match: str | None = None) -> None:
         """Delete; absent is fine; another etag than `if_match` is PreconditionFailed."""
-        options = {"version_id": ref.version, "if_match": if_match}
-        given = {name: value for name, value in options.items() if value}
-        _absent_is_fine("ObjectNotFound", lambda: self._object("delete object", ref, "delete_object", **given))
+        _demand_name("delete object", ref)
+        url = _with_query(self._url("o", ref), {"versionId": ref.version} if ref.version else {})
+        self._remove("delete object", url, ref, {"if-match": if_match} if if_match else {}, "ObjectNotFound")
 
     def create_multipart_upload(self, ref: ObjectRef, options: PutOptions = NO_OPTIONS) -> Upload:
         """Begin a multipart upload whose parts and whole the service checks by CRC32C."""
@@ -249,10 +250,8 @@ class OciStore:
 
     def abort(self, upload: Upload) -> None:
         """Drop an upload and its parts; absent is fine."""
-        _absent_is_fine(
-            "UploadNotFound",
-            lambda: self._object("abort upload", upload.ref, "abort_multipart_upload", upload.upload_id),
-        )
+        url = _with_query(self._url("u", upload.ref), {"uploadId": upload.upload_id})
+        self._remove("abort upload", url, upload.ref, {}, "UploadNotFound")
 
     def bucket(self, ref: ObjectRef) -> BucketFacts:
         """Facts about the bucket of `ref`; NotFoundError if it is absent or must not be seen."""
@@ -294,9 +293,11 @@ class OciStore:
         function = getattr(self._session.client("ObjectStorageClient"), operation)
         return sdk_call(what, str(ref), lambda: function(ref.namespace, ref.bucket, *arguments, **options))
 
-    def _object(self, what: str, ref: ObjectRef, operation: str, *arguments: Any, **options: Any) -> Any:
-        _demand_name(what, ref)
-        return self._bucket(what, ref, operation, ref.name, *arguments, **options)
+    def _remove(self, what: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], absent: str) -> None:
+        """Delete something, even if somebody has asked to stop; absent is fine."""
+        expect = Expectation(statuses=frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT}), needs="opc-request-id")
+        request = self._request("DELETE", url, ref, headers, expect, what)
+        _absent_is_fine(absent, lambda: self._wire.call(request, to_the_end=True))
 
     def _pages(
         self, what: str, ref: ObjectRef, url: str, query: Mapping[str, str], read: Callable[[ObjectRef, Reply], T]

@@ -284,7 +284,7 @@ class LinkStore(WebStore):
         """Drop an upload and its parts; absent is fine."""
         expect = Expectation(statuses=frozenset({200, 204}))
         try:
-            self._wire.call(self._request("DELETE", self._part(upload), upload.ref, {}, expect))
+            self._wire.call(self._request("DELETE", self._part(upload), upload.ref, {}, expect), to_the_end=True)
         except errors.NotFoundError as error:
             if error.service_code != "UploadNotFound":
                 raise  # a link that has ended says nothing of the upload
