@@ -329,6 +329,15 @@ def test_events_are_lines(desk: Desk) -> None:
     assert (lines[-1]["exit_code"], lines[-1]["counts"]["refused"]) == (3, 1)
 
 
+def test_events_end_however_it_ends(desk: Desk) -> None:
+    """A copy that cannot begin has an `ended` line, too, with its exit code; with --json there is no document."""
+    lines = desk.hyper.run("cp", desk.url("absent"), "x", "--jsonl").out.splitlines()
+    ended = json.loads(lines[-1])
+    jsonschema.validate(ended, json.loads((SCHEMAS / "event.schema.json").read_text()))
+    assert (ended["event"], ended["exit_code"], ended["counts"]["done"]) == ("ended", 5, 0)
+    assert desk.hyper.run("cp", desk.url("absent"), "x", "--json").out == ""
+
+
 def test_quiet_and_verbose(desk: Desk) -> None:
     """-q leaves stderr empty but for errors; -v shows each call; the table and the summary say what happened."""
     desk.put(a=b"1")

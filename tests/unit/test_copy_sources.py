@@ -198,6 +198,7 @@ def test_web_addresses_name_one_object() -> None:
     """The name of a copy is the last component of the path, decoded."""
     assert base_name(parse("https://host/a/b%20c.iso?sig=x%2Fy").ref) == "b c.iso"
     assert base_name(parse("https://host/").ref) == ""
+    assert base_name(parse("https://host/bucket/a%2Fb.iso").ref) == "b.iso"
     assert base_name(at("a/b%20c")) == "b%20c"
 
 

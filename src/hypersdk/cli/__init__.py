@@ -87,6 +87,10 @@ def cli() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code (design section 3)."""
     _open_standard_streams()
+    if argv is None and any("://" in argument for argument in sys.argv):
+        from hypersdk.cli.masking import mask_command_line
+
+        mask_command_line()
     sys.exit(run(argv))
 
 

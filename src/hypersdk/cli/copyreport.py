@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hypersdk import events
+from hypersdk import errors, events
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.copying import CopyProgress, JsonLines, shown
 from hypersdk.cli.outcomes import counts, exit_code, row, summary
@@ -68,6 +68,10 @@ class CopyReport:
             waiter.hooks.append(self._progress.tick)
             try:
                 yield
+            except errors.HypersdkError as error:
+                if self._emit:
+                    self._emit("ended", self._end(error.exit_code))
+                raise
             finally:
                 waiter.hooks.remove(self._progress.tick)
 
@@ -94,20 +98,29 @@ class CopyReport:
         Returns:
             The exit code.
         """
-        seconds, rows = time.monotonic() - self._began, self._rows
+        # They ended in an order of their own; people and programs look for names.
+        rows = sorted(self._rows, key=lambda row: row["source"].encode(errors="backslashreplace"))
+        seconds = time.monotonic() - self._began
         allow_empty = self._allow_empty or len(rows) > len(self._outcomes)
         code = exit_code(self._outcomes, allow_empty=allow_empty)
-        left = left_behind(self._outcomes)
-        end = {"counts": counts(rows), "moved": sum(each["moved"] for each in rows), "seconds": round(seconds, 3)}
-        end |= {"stays": left, "exit_code": code}
         if self._emit:
-            self._emit("ended", end)
+            self._emit("ended", self._end(code))
         elif self._out.as_json:
-            self._out.json({"copy": {**self._addresses, "items": rows, **end}})
+            self._out.json({"copy": {**self._addresses, "items": rows, **self._end(code)}})
         elif self._to_stdout:
             self._out.table("items", rows, COLUMNS)
-        self._tell_people(summary(rows, seconds), left)
+        self._tell_people(summary(rows, seconds), left_behind(self._outcomes))
         return code
+
+    def _end(self, code: int) -> dict[str, Any]:
+        """What all of it came to."""
+        return {
+            "counts": counts(self._rows),
+            "moved": sum(each["moved"] for each in self._rows),
+            "seconds": round(time.monotonic() - self._began, 3),
+            "stays": left_behind(self._outcomes),
+            "exit_code": code,
+        }
 
     def _tell_people(self, said: str, left: Sequence[str]) -> None:
         bad = [each.error for each in self._outcomes if each.error is not None]

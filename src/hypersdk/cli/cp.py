@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,8 +21,7 @@ STREAM = "-"
 
 
 @click.command()
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
+@click.argument("places", metavar="SRC DST", nargs=-1)
 @click.option("-r", "--recursive", is_flag=True, help="Copy all that is under SRC into DST.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Only names that match; may be repeated.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No names that match; wins over --include.")
@@ -42,7 +41,7 @@ STREAM = "-"
 @connection_options()
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, **given: Any) -> int:
+def command(ctx: click.Context, /, places: tuple[str, ...], **given: Any) -> int:
     """Copy SRC to DST: oci://namespace/bucket/name, a path, https://..., or - for standard input and output.
 
     Links that authorize themselves (pre-authenticated requests, presigned URLs) need no credentials. A DST that ends
@@ -54,6 +53,8 @@ def command(ctx: click.Context, /, **given: Any) -> int:
     from hypersdk.cli.context import open_context
     from hypersdk.storage import url
 
+    source, target = _two(places, ctx)
+    given |= {"source": source, "target": target}
     with open_context(ctx) as context:
         put = _put(given)
         if STREAM in (given["source"], given["target"]):
@@ -62,6 +63,19 @@ def command(ctx: click.Context, /, **given: Any) -> int:
             return copy_stream(context, given, put)
         copy = _Copy(context, url.parse(given["source"]), url.parse(given["target"]), given)
         return copy.run(put)
+
+
+def _two(places: Sequence[str], ctx: click.Context) -> Sequence[str]:
+    if not places:
+        raise click.UsageError("missing arguments 'SRC DST'", ctx)
+    if len(places) == 1:
+        raise click.UsageError("missing argument 'DST'", ctx)
+    if len(places) > 2:  # noqa: PLR2004 - both
+        raise errors.UsageError(
+            f"one SRC and one DST are taken, not {len(places)} places",
+            hint="put a pattern in quotes, so that the shell leaves it to us: 'disks/*.raw'",
+        )
+    return places
 
 
 def _put(given: Mapping[str, Any]) -> PutOptions:

@@ -100,7 +100,7 @@ class _Source:
     def remote(self, ref: ObjectRef) -> Selection:
         """What an address in a cloud means."""
         listable = ref.scheme == "oci"
-        if not ref.name or (listable and ref.name.endswith("/")):
+        if listable and (not ref.name or ref.name.endswith("/")):
             return self._tree(ref, ref)
         try:
             info = self.call(f"look at {ref}", lambda: self.store.head(ref))
@@ -130,7 +130,11 @@ class _Source:
             pattern = glob(ref.name, recursive=self.recursive)
             return self._matching(pattern, replace(ref, name=pattern.root))
         below = replace(ref, name=f"{ref.name}/")
-        if not any(islice(self.store.list(below), 1)):
+        try:
+            is_directory = any(islice(self.store.list(below), 1))
+        except (errors.AuthError, errors.NotFoundError, errors.UsageError):
+            raise error from None  # who may not list knows of the object only
+        if not is_directory:
             raise error
         if not self.recursive:
             error.hint = f"objects lie under {below}: add -r to copy them"
@@ -176,8 +180,8 @@ def base_name(ref: ObjectRef) -> str:
 
     A web address is percent-encoded, all others are literal.
     """
-    name = ref.name.rpartition("/")[2]
-    return unquote(name) if ref.scheme in {"http", "https"} else name
+    name = unquote(ref.name) if ref.scheme in {"http", "https"} else ref.name
+    return name.rpartition("/")[2]
 
 
 def _directory(root: str) -> ObjectRef:

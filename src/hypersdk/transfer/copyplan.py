@@ -17,12 +17,12 @@ from hypersdk import errors, events
 from hypersdk.model import ObjectInfo, ObjectRef, format_size
 from hypersdk.retry import Call
 from hypersdk.storage import local
-from hypersdk.storage.destinations import check_apart, destination, folding_of, make_directory
+from hypersdk.storage.destinations import WEB, check_apart, destination, folding_of, make_directory
 from hypersdk.storage.naming import EXACT, Entry, Named, Refusal, may_collide, name_targets
 from hypersdk.storage.pinned import pinned
 from hypersdk.storage.protocol import Store
 from hypersdk.storage.selection import Filter
-from hypersdk.storage.sources import EVERYTHING, Selection, select
+from hypersdk.storage.sources import EVERYTHING, Selection, base_name, select
 from hypersdk.transfer.copying import copy_items
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by, skipped
@@ -107,6 +107,7 @@ def plan_copy(
         DestinationExists: a file stands where a directory must.
         HypersdkError: the source cannot be listed to its end.
     """
+    _demand_name(wish)
     found = select(source, wish.source, call=call, left_out=left_out, recursive=wish.recursive, chosen=wish.chosen)
     goal = destination(wish.target, many=found.many)
     if found.many:
@@ -143,6 +144,16 @@ def pin(plan: CopyPlan, means: Means, etag: str) -> tuple[CopyPlan, Means]:
     target = pinned(means.target, item.target, etag)
     item = replace(item, there=call(f"look at {item.target}", lambda: target.head(item.target)))
     return replace(plan, items=(item,)), replace(means, target=target, overwrite=True)
+
+
+def _demand_name(wish: Wish) -> None:
+    """An address of the web need not end with a name."""
+    if wish.source.scheme in WEB and not base_name(wish.source) and not destination(wish.target, many=False).name:
+        raise errors.UsageError(
+            f"the address does not say what the copy is called: {wish.source}",
+            resource=str(wish.source),
+            hint="give DST a name",
+        )
 
 
 def carry_out(plan: CopyPlan, means: Means, advanced: Advanced = unwatched) -> Iterator[Outcome]:
