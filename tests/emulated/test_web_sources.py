@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -230,6 +231,32 @@ def test_a_size_that_nobody_told_is_told_by_none(stranger: Stranger) -> None:
     assert (stranger.home / "disk").read_bytes() == b"abc"
 
 
+def test_other_users_cannot_read_secrets_off_the_command_line(stranger: Stranger) -> None:
+    """While a copy runs, its command line shows stars in place of the signature and of the proxy's password."""
+    seen: list[bytes] = []
+
+    def answer(asked: Asked, peer: Any) -> bool | None:
+        seen.extend(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if started(path))
+        return good(asked, peer)
+
+    def started(cmdline: Path) -> bool:
+        with suppress(OSError):
+            return str(stranger.home).encode() in cmdline.read_bytes()
+        return False
+
+    good, target = OneObject(BODY), str(stranger.home / "disk")
+    with RawServer(answer) as proxy:
+        web = "http://host.example/disk?signature=s1gned"
+        ended = stranger.run("cp", web, target, "--proxy", f"http://me:pr0xy@127.0.0.1:{proxy.port}")
+        assert ended.returncode == 0, ended.stderr
+        assert {asked.target for asked in proxy.asked} == {web}
+    assert seen
+    for line in seen:
+        assert b"host.example/disk?****************" in line
+        assert b"http://me:*****@127.0.0.1" in line
+    assert (stranger.home / "disk").read_bytes() == BODY
+
+
 # ---------------------------------------------------------------- pre-authenticated requests
 
 
@@ -291,6 +318,23 @@ def test_a_download_goes_on_with_a_new_link_and_with_credentials(
     for text in (first.token, second.token, "127.0.0.1"):
         assert text.encode() not in left
         assert text == "127.0.0.1" or text not in ended.stderr + ended.stdout + last.stderr
+
+
+def test_a_link_that_only_writes_takes_a_file(
+    emulator: Emulator, link: Callable[..., Link], stranger: Stranger
+) -> None:
+    """A file goes in parts, a small one whole, through links that read nothing back; one that only reads refuses."""
+    (stranger.home / "large").write_bytes(BODY)
+    (stranger.home / "small").write_bytes(BODY[:100])
+    for name, size in (("large", len(BODY)), ("small", 100)):
+        sent = stranger.run("cp", name, link("ObjectWrite", name).url, **SMALL)
+        assert sent.returncode == 0, sent.stderr
+        assert emulator.get("exports", name).body == BODY[:size]
+    assert len(emulator.remote.log(operation="UploadPart")) == 10
+    refused = stranger.run("cp", "small", link("ObjectRead", "other").url, **SMALL)
+    assert refused.returncode == 5
+    assert "get a new one" in refused.stderr
+    assert emulator.remote.leftovers()["multipartUploads"] == []
 
 
 def test_a_presigned_address_may_change_its_signature(stranger: Stranger) -> None:
