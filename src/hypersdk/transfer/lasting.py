@@ -79,9 +79,7 @@ def lasting_upload(
     """
     going = _Going(store, ref, put, notes, retrier)
     try:
-        before = notes.load()
-        lasting = (going.take_over(before, intent) if before else None) or going.begin(intent)
-        yield lasting
+        yield going.take_over(intent) or going.begin(intent)
     except errors.LeaseLost:
         raise
     except BaseException as error:
@@ -98,9 +96,19 @@ class _Going:
         self._notes = notes
         self._retrier = retrier
         self._lasting: Lasting | None = None
+        self._looking = False  # at what an earlier call has left: it is not forgotten before it has been seen
 
-    def take_over(self, before: Contents, intent: Intent) -> Lasting | None:
+    def take_over(self, intent: Intent) -> Lasting | None:
         """Go on with what an earlier call has left, if it is of the same source and still there."""
+        before = self._notes.load()
+        if before is None:
+            return None
+        self._looking = True
+        self._lasting = self._found(before, intent)
+        self._looking = False
+        return self._lasting
+
+    def _found(self, before: Contents, intent: Intent) -> Lasting | None:
         upload = Upload(self._ref, before.upload_id) if before.upload_id else self._lost(before.intent)
         if upload is None:
             return None
@@ -118,8 +126,7 @@ class _Going:
             events.Note(f"goes on with the upload of {self._ref}: {len(listed)} parts are there")
         )
         good = {part.number: sent for part in listed if (sent := _known(part, before))}
-        self._lasting = Lasting(upload, before.intent.part_size, self._notes, good)
-        return self._lasting
+        return Lasting(upload, before.intent.part_size, self._notes, good)
 
     def begin(self, intent: Intent) -> Lasting:
         """Create the upload; one whose reply was lost is found."""
@@ -133,10 +140,10 @@ class _Going:
         """Keep what the same call can go on with; drop what nobody would."""
         passing, lasting = passes(error), self._lasting
         if lasting is None:
-            if not passing:
+            if not passing and not self._looking:
                 self._notes.forget()
         elif (passing and self._notes.holds) or not abort(self._store, lasting.upload):
-            error.add_note(kept(lasting.upload, len(lasting.sent), lasting.size))
+            error.add_note(kept(lasting.upload, str(len(lasting.sent)), lasting.size))
         else:
             self._notes.forget()
 
@@ -195,8 +202,15 @@ def passes(error: BaseException) -> bool:
     return isinstance(error, errors.Stopped | errors.PassingError | errors.AuthError | errors.DiskFull)
 
 
-def kept(upload: Upload, parts: int, size: int, *, resumable: bool = True) -> str:
-    """What stays at the service, and how to drop it."""
+def kept(upload: Upload, parts: str, size: int, *, resumable: bool = True) -> str:
+    """What stays at the service, and how to drop it.
+
+    Args:
+        upload: the upload.
+        parts: how many, "3" or "3 of 9".
+        size: bytes of them.
+        resumable: whether the same command goes on with it.
+    """
     ref = upload.ref
     names = f"-ns {ref.namespace} -bn {ref.bucket} -on {shlex.quote(ref.name)}"
     drop = f"oci os multipart abort {names} --upload-id" if ref.scheme == "oci" else "abort"

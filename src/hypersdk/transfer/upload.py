@@ -12,19 +12,19 @@ Rules of this file:
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from hypersdk import errors, events
-from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, format_size
+from hypersdk.model import ByteRange, ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
 from hypersdk.storage.oci_headers import PART_SIZE
 from hypersdk.storage.protocol import NO_OPTIONS, Part, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
 from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
+from hypersdk.transfer.lasting import abort, create, kept, passes
 from hypersdk.transfer.localsource import LocalSource
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import PartLoop
@@ -168,7 +168,7 @@ class _Sending:
             return None
         if (before.intent.source.size, before.intent.options) != (intent.source.size, intent.options):
             self._say(f"{intent.source.path} is another file than when its upload began: it is begun anew")
-            if not self._abort(upload):
+            if not abort(self._store, upload):
                 self._say(f"the upload that was begun for it cannot be aborted: {self._kept(upload)}")
             return None
         self._upload, self._cut = upload, self._parts_of(before.intent.part_size)
@@ -226,17 +226,10 @@ class _Sending:
         self._cut, self._sent, self._there = self._parts_of(intent.part_size), {}, {}
         self._upload, self._done = None, 0
         self._notes.intend(intent)
-        put, lost = self._put, False
+        put = self._put
         if self._store.capabilities.metadata:
             put = replace(put, metadata={**put.metadata, PART_SIZE: str(intent.part_size)})
-
-        def create() -> Upload:
-            nonlocal lost
-            found = find_created(self._store, self._ref, intent.began) if lost else None
-            lost = True
-            return found or self._store.create_multipart_upload(self._ref, put)
-
-        self._upload = self._retrier.call(f"begin upload of {self._ref}", create)
+        self._upload = create(self._store, self._ref, put, self._retrier, intent.began)
         self._notes.created(self._upload.upload_id)
         return self._upload
 
@@ -280,38 +273,16 @@ class _Sending:
     def _say(self, text: str) -> None:
         self._retrier.waiter.report(events.Note(text))
 
-    def _abort(self, upload: Upload) -> bool:
-        try:
-            self._store.abort(upload)
-        except errors.HypersdkError:
-            return False
-        return True
-
     def _end(self, error: BaseException) -> None:
         """Keep what the same call can go on with; drop what nobody would."""
-        passing = _passes(error)
+        passing = passes(error)
         if self._upload is None:
             if not passing:
                 self._notes.forget()
-        elif (passing and self._notes.holds) or not self._abort(self._upload):
+        elif (passing and self._notes.holds) or not abort(self._store, self._upload):
             error.add_note(self._kept(self._upload))
         else:
             self._notes.forget()
 
     def _kept(self, upload: Upload) -> str:
-        ref = self._ref
-        what = f"{len(self._there)} of {len(self._cut)} parts ({format_size(sum(self._there.values()))})"
-        drop = f"oci os multipart abort -ns {ref.namespace} -bn {ref.bucket} -on {shlex.quote(ref.name)} --upload-id"
-        return (
-            f"{what} of an unfinished upload at {ref}, billed until it ends; the same command goes on with it; to drop"
-            f" it: {drop if ref.scheme == 'oci' else 'abort'} {upload.upload_id}"
-        )
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether the same call later may well end otherwise."""
-    if not isinstance(error, errors.HypersdkError):
-        return True
-    if isinstance(error, errors.Cancelled | errors.PermissionDenied):
-        return False
-    return isinstance(error, errors.Stopped | errors.PassingError | errors.AuthError | errors.DiskFull)
+        return kept(upload, f"{len(self._there)} of {len(self._cut)}", sum(self._there.values()))

@@ -69,5 +69,5 @@ def fresh_upload(
         raise
     except BaseException as error:
         if not abort(store, upload):
-            error.add_note(kept(upload, 0, 0, resumable=False))
+            error.add_note(kept(upload, "0", 0, resumable=False))
         raise
