@@ -76,6 +76,12 @@ def test_files_are_copied_to_files_under_any_name() -> None:
     assert taken(named(*names, scheme="file")) == list(names)
 
 
+def test_our_own_names_are_never_given_away() -> None:
+    """A copy that would be called like a partial file, a journal or an upload of ours is refused; in a cloud it may."""
+    assert list(refused(named("a/.hx-1.partial", ".hx-2", "fine"))) == ["a/.hx-1.partial", ".hx-2"]
+    assert taken(named(".hx-2", base=BUCKET, scheme="file")) == [".hx-2"]
+
+
 def test_markers_are_directories() -> None:
     """C029: `a/` without bytes makes a directory and conflicts with nothing below it; with bytes it is refused."""
     found = named("a/", "a/b", "d/")

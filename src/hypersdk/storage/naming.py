@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from hypersdk import errors
 from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.storage.selection import OWN, is_own
 from hypersdk.storage.url import check_object_name, object_name, relative_path
 
 
@@ -117,6 +118,8 @@ def may_collide(entries: Sequence[Entry]) -> bool:
 
 def _refused(entry: Entry, base: ObjectRef) -> str:
     from_file = entry.info.ref.scheme == "file"
+    if base.scheme == "file" and is_own(entry.name):
+        return f"names that begin with {OWN!r} are those of hypersdk's own files"
     if from_file and base.scheme == "file":
         return ""  # one file system has the name, the other will take it byte for byte or say why not
     try:
