@@ -98,7 +98,7 @@ class TestLinkStore(StoreSuite):
         assert bound.store.exists(old.ref)
 
     def test_rename_moves_the_name_only(self, bound: Bound) -> None:
-        """No link renames."""
+        """No link renames an object: it is refused, and nothing changes."""
         staged = bound.put("staging/object", b"disk")
         assert not bound.store.capabilities.rename
         with pytest.raises(errors.UsageError, match="cannot be renamed"):
