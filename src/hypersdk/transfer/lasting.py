@@ -22,6 +22,9 @@ from hypersdk.transfer.resuming import find_created
 from hypersdk.transfer.sending import Sent
 from hypersdk.transfer.uploadjournal import Contents, Intent, Known, UploadJournal
 
+GONE = "UploadNotFound"
+"""What the service says of an upload that was committed or aborted."""
+
 
 @dataclass
 class Lasting:
@@ -113,18 +116,19 @@ class _Going:
         if upload is None:
             return None
         if (before.intent.source, before.intent.options) != (intent.source, intent.options):
-            self._retrier.waiter.report(events.Note(f"{self._ref}: its source has changed: it is begun anew"))
-            abort(self._store, upload)
+            self._say(f"{self._ref}: its source has changed: it is begun anew")
+            if not abort(self._store, upload):
+                self._say(f"the upload that was begun cannot be aborted: {kept(upload, '0', 0, resumable=False)}")
             return None
         try:
             listed = self._listed(upload, before)
-        except errors.NotFoundError:
-            return None  # committed or dropped since
+        except errors.NotFoundError as error:
+            if error.service_code not in {None, GONE}:
+                raise
+            return None
         if not before.upload_id:
             self._notes.created(upload.upload_id)
-        self._retrier.waiter.report(
-            events.Note(f"goes on with the upload of {self._ref}: {len(listed)} parts are there")
-        )
+        self._say(f"goes on with the upload of {self._ref}: {len(listed)} parts are there")
         good = {part.number: sent for part in listed if (sent := _known(part, before))}
         return Lasting(upload, before.intent.part_size, self._notes, good)
 
@@ -156,6 +160,9 @@ class _Going:
             Part(number, known.etag, min(part_size, size - part_size * (number - 1)))
             for number, known in before.parts.items()
         ]
+
+    def _say(self, text: str) -> None:
+        self._retrier.waiter.report(events.Note(text))
 
     def _lost(self, intent: Intent) -> Upload | None:
         return self._retrier.call(

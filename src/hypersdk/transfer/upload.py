@@ -24,7 +24,7 @@ from hypersdk.storage.protocol import NO_OPTIONS, Part, PutOptions, Store, Uploa
 from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
 from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
-from hypersdk.transfer.lasting import abort, create, kept, passes
+from hypersdk.transfer.lasting import GONE, abort, create, kept, passes
 from hypersdk.transfer.localsource import LocalSource
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import PartLoop
@@ -33,9 +33,6 @@ from hypersdk.transfer.resuming import find_created, read_through, still_good
 from hypersdk.transfer.sending import PutPart, Sent, UploadPart, look
 from hypersdk.transfer.uploadjournal import Contents, Intent, Known, UploadJournal, claim, digest_of
 from hypersdk.wire.loop import Wire
-
-GONE = "UploadNotFound"
-"""What the service says of an upload that was committed or aborted."""
 
 LARGEST_WHOLE = 64 * MIB
 """Most bytes that go as one request where parts are possible: a request that is cut begins anew."""
