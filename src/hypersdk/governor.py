@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from statistics import median
 
 WINDOW_SECONDS = 1.0
 """One level is judged by the bytes of one window: long enough for a round trip and TLS at 16 MiB parts."""
@@ -124,7 +123,7 @@ class Governor:
         """Whether the first bytes of this window took far longer than they can."""
         if not self._waits:
             return False
-        typical = median(self._waits)
+        typical = sorted(self._waits)[len(self._waits) // 2]
         self._waits.clear()
         if self._quickest is None or typical < self._quickest:
             self._quickest = typical

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from statistics import median
 
 BLINK = 1.0
 """Longest time in seconds between two looks that counts: in more we did not serve the wire ourselves (a slow disk)."""
@@ -169,4 +168,4 @@ class Lookout:
         """The rate of the others; None = there are too few."""
         others = [each.rate(self._rule.window) for key, each in self._tracks.items() if key != token]
         rates = [rate for rate in others if rate is not None] + list(self._ended)
-        return median(rates) if len(rates) >= self._rule.peers else None
+        return sorted(rates)[len(rates) // 2] if len(rates) >= self._rule.peers else None
