@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import re
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
 
+import crc32c
 import pytest
 from http_store import new_wire, retrier
 from raw_server import Asked, OneObject, RawServer, send
@@ -336,3 +339,22 @@ def test_an_address_that_ended_says_so(tmp_path, status):
         fetch(f"{server.url}/disk?signature=secret", tmp_path / "disk")
     assert "get a new one" in str(caught.value)
     assert "secret" not in f"{caught.value!r} {caught.value} {caught.value.__dict__}"
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_servers_checksum_is_held_against_the_bytes(tmp_path, right, whole):
+    """A CRC32C that a server vouches for proves the file, and bytes that it does not fit are never published."""
+    told = base64.b64encode(crc32c.crc32c(BODY if right else b"other").to_bytes(4, "big")).decode()
+    good = OneObject(BODY)
+
+    def answer(asked: Asked, peer: socket.socket) -> bool | None:
+        if asked.method == "HEAD":
+            ranges = "none" if whole else "bytes"
+            send(peer, 200, etag="etag-1", accept_ranges=ranges, x_goog_hash=f"crc32c={told}", **SIZED)
+            return None
+        return good(asked, peer)
+
+    with RawServer(answer) as server, nullcontext() if right else pytest.raises(errors.VerificationError):
+        fetch(f"{server.url}/disk", tmp_path / "disk")
+    assert (tmp_path / "disk").exists() is right

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from hypersdk import errors
-from hypersdk.model import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectRef
+from hypersdk.model import UNKNOWN_SIZE, ByteRange, Checksum, ObjectInfo, ObjectRef
 from hypersdk.storage import web_heads
 from hypersdk.wire.request import Reply
 
@@ -100,3 +100,29 @@ def test_a_web_page_is_no_disk(name: str, kind: str, refused: bool) -> None:
             web_heads.describe(ref, reply)
     else:
         assert web_heads.describe(ref, reply).size == 10
+
+
+SHA256_OF_CHECK = Checksum("sha256", "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225")
+MD5_OF_CHECK = Checksum("md5", "25f9e794323b453885f5181f1b624d0b")
+CRC32C_OF_CHECK = Checksum("crc32c", "e3069283")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "found"),
+    [
+        (200, {"content-md5": "JfnnlDI7RTiF9RgfG2JNCw=="}, (MD5_OF_CHECK,)),
+        (206, {"content-md5": "JfnnlDI7RTiF9RgfG2JNCw=="}, ()),
+        (206, {"repr-digest": "sha-256=:FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=:"}, (SHA256_OF_CHECK,)),
+        (200, {"repr-digest": "unixsum=:AAA=:, md5=:JfnnlDI7RTiF9RgfG2JNCw==:"}, (MD5_OF_CHECK,)),
+        (200, {"repr-digest": "sha-256=:not base64:"}, ()),
+        (206, {"x-goog-hash": "crc32c=4waSgw==, md5=JfnnlDI7RTiF9RgfG2JNCw=="}, (CRC32C_OF_CHECK, MD5_OF_CHECK)),
+        (200, {"x-goog-hash": "crc32c=4waSgw==", "x-goog-stored-content-encoding": "gzip"}, ()),
+        (200, {"x-goog-hash": "sha1=AAAA"}, ()),
+    ],
+)
+def test_checksums_in_the_words_of_several_servers(
+    status: int, headers: dict[str, str], found: tuple[Checksum, ...]
+) -> None:
+    """What a server vouches for of the whole is taken from the headers that say so; of b"123456789"."""
+    reply = Reply(status, {"content-length": "9", "content-range": "bytes 0-0/9", **headers}, 0)
+    assert web_heads.describe(REF, reply).checksums == found

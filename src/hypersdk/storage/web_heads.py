@@ -7,12 +7,13 @@ takes ranges may take them (14.3), so it is asked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from http import HTTPStatus
 
 from hypersdk import errors
-from hypersdk.model import UNKNOWN_SIZE, ByteRange, ObjectInfo, ObjectRef
+from hypersdk.model import UNKNOWN_SIZE, ByteRange, Checksum, ObjectInfo, ObjectRef
 from hypersdk.readers.http import read_date
 from hypersdk.storage import oci_headers
 from hypersdk.wire.request import Expectation, Reply
@@ -22,6 +23,13 @@ _BY_TIME = "last-modified "
 
 _OLD_ENOUGH = timedelta(seconds=60)
 """RFC 9110 asks for one second by one clock, or more where the clocks may differ."""
+
+_DIGEST = re.compile(r"([A-Za-z0-9-]+)=:([A-Za-z0-9+/=]+):")
+_DIGESTS: Mapping[str, str] = {"sha-256": "sha256", "md5": "md5", "crc32c": "crc32c"}
+"""Algorithms of `Repr-Digest` (RFC 9530, section 3 and its registry), which speaks of the whole even beside a range."""
+
+_GOOG_HASH = re.compile(r"(crc32c|md5)=([A-Za-z0-9+/]+=*)")
+"""Of `x-goog-hash` (cloud.google.com, "Cloud Storage XML API: HTTP headers")."""
 
 WHOLE_ONLY = Reply(HTTPStatus.OK, {"accept-ranges": "none"}, 0)
 """What is known of a server that ignores ranges."""
@@ -60,6 +68,21 @@ def pinned(info: ObjectInfo, wanted: ByteRange | None) -> tuple[dict[str, str], 
         return headers | {"if-unmodified-since": changed}, expect
     expect = Expectation(range=wanted, size=size, etag=info.etag or None)
     return headers | ({"if-match": info.etag} if info.etag else {}), expect
+
+
+def _checksums(headers: Mapping[str, str], *, partial: bool) -> tuple[Checksum, ...]:
+    """Checksums of the whole that the server vouches for, in whatever words."""
+    found = [
+        oci_headers.checksum(_DIGESTS[name.lower()], text)
+        for name, text in _DIGEST.findall(headers.get("repr-digest", ""))
+        if name.lower() in _DIGESTS
+    ]
+    # Of what is stored compressed the hashes are those of the stored bytes, and others may come.
+    if headers.get("x-goog-stored-content-encoding", "identity") == "identity":
+        found += [oci_headers.checksum(*pair) for pair in _GOOG_HASH.findall(headers.get("x-goog-hash", ""))]
+    if not partial:  # a checksum beside one byte may be that byte's
+        found += oci_headers.checksums(headers)
+    return tuple({each.algorithm: each for each in found if each is not None}.values())
 
 
 def tells_all(reply: Reply) -> bool:
@@ -101,8 +124,7 @@ def describe(ref: ObjectRef, reply: Reply) -> ObjectInfo:
         ref,
         size,
         mark(headers),
-        # A checksum beside one byte may be that byte's.
-        () if partial else oci_headers.checksums(headers),
+        _checksums(headers, partial=partial),
         modified=read_date(headers.get("last-modified")),
         ranges=takes_ranges,
         headers=oci_headers.kept(headers),
