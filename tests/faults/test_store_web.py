@@ -358,3 +358,22 @@ def test_a_servers_checksum_is_held_against_the_bytes(tmp_path, right, whole):
     with RawServer(answer) as server, nullcontext() if right else pytest.raises(errors.VerificationError):
         fetch(f"{server.url}/disk", tmp_path / "disk")
     assert (tmp_path / "disk").exists() is right
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+def test_a_slice_that_calls_itself_the_whole(tmp_path, says_so):
+    """C013: a server that honours a range and says 200 is read whole; if it had promised ranges it is refused."""
+
+    def answer(asked: Asked, peer: socket.socket) -> None:
+        if asked.method == "HEAD":
+            send(peer, 200, **SIZED, **({"accept_ranges": "bytes"} if says_so else {}))
+        elif asked.range is None:
+            send(peer, 200, BODY)
+        else:
+            start, stop = asked.range
+            send(peer, 200, BODY[start:stop], content_range=f"bytes {start}-{stop - 1}/{len(BODY)}")
+
+    with RawServer(answer) as server, pytest.raises(errors.ReplyRefused) if says_so else nullcontext():
+        fetch(f"{server.url}/disk", tmp_path / "disk")
+    assert (tmp_path / "disk").exists() is not says_so
+    assert says_so or (tmp_path / "disk").read_bytes() == BODY
