@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef, Proof
-from hypersdk.transfer import partial as partial_module
+from hypersdk.storage import kernel, local
 from hypersdk.transfer.checksums import crc32c, file_digests
 from hypersdk.transfer.journal import Identity
-from hypersdk.transfer.partial import Partial, SealedPartial, data_runs, discard, journal_name, partial_name
+from hypersdk.transfer.partial import Partial, SealedPartial, data_runs, discard, journal_name, partial_name, sweep
 from hypersdk.transfer.publish import publish
 
 BLOCK = 64 * 1024
@@ -94,51 +94,6 @@ def test_modes_follow_the_umask(tmp_path, umask, mode):
         assert stat.S_IMODE((tmp_path / "disk").stat().st_mode) == mode
     finally:
         os.umask(before)
-
-
-SMALL = random.Random(4).randbytes(8 * 512)
-
-
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-def test_power_cut_loses_time_but_no_truth(tmp_path_factory, data):
-    """Whatever unsynced writes a power cut takes from file and journal, every range that still counts is right."""
-    folder = tmp_path_factory.mktemp("cut")
-    parts = [ByteRange(start, start + 512) for start in range(0, len(SMALL), 512)]
-    with Partial(str(folder / "disk")) as partial, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partial_module, "current_boot_id", lambda: "boot-0")
-        partial.resume(identity(len(SMALL)))
-        for part in data.draw(st.lists(st.sampled_from(parts), unique=True)):
-            body = SMALL[part.start : part.stop]
-            partial.write(part.start, memoryview(body), skip_zeros=False)
-            partial.record(part, crc32c(body))
-    for boot in range(1, data.draw(st.integers(2, 3))):
-        _lose_unsynced(folder, data)
-        with Partial(str(folder / "disk")) as partial, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(partial_module, "current_boot_id", lambda boot=boot: f"boot-{boot}")
-            partial.resume(identity(len(SMALL)))
-            there = Path(partial.path).read_bytes()
-            assert all(there[part.start : part.stop] == SMALL[part.start : part.stop] for part in partial.verified)
-            for part in parts:
-                if part not in partial.verified:
-                    partial.write(part.start, memoryview(SMALL)[part.start : part.stop], skip_zeros=False)
-                    partial.record(part, crc32c(SMALL[part.start : part.stop]))
-
-
-def _lose_unsynced(folder: Path, data: st.DataObject) -> None:
-    """Zero blocks of the file and lines of the journal, except its head, which was synced when it was begun."""
-    place, journal = folder / partial_name("disk"), folder / journal_name("disk")
-    body = bytearray(place.read_bytes())
-    for block in data.draw(st.sets(st.integers(0, len(SMALL) // 256 - 1))):
-        body[block * 256 : block * 256 + 256] = bytes(256)
-    place.write_bytes(body)
-    head, *lines = journal.read_bytes().splitlines(keepends=True)
-    synced = 1 + max((at for at, line in enumerate(lines) if b'"drop"' in line), default=-1)
-    kept = [
-        line if at < synced or data.draw(st.booleans()) else bytes(data.draw(st.integers(0, len(line))))
-        for at, line in enumerate(lines)
-    ]
-    journal.write_bytes(head + b"".join(kept))
 
 
 def test_links_are_not_followed(tmp_path):
@@ -264,19 +219,63 @@ def test_published_twice_is_published_once(tmp_path, overwrite):
         publish(sealed, proof, str(destination), overwrite=overwrite)
 
 
-def test_file_systems_without_links(tmp_path, monkeypatch):
+@pytest.mark.parametrize("renames", [True, False], ids=["renameat2", "neither"])
+def test_file_systems_without_links(tmp_path, monkeypatch, renames):
     """Where hard links are not supported the name is still never taken from another file."""
 
     def unsupported(*_args: object, **_fields: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", unsupported)
+    if not renames:
+        monkeypatch.setattr(kernel, "rename_if_absent", lambda *_: False)
     sealed = sealed_at(tmp_path / "disk")
     publish(sealed, proof_of(sealed), str(tmp_path / "disk"))
     assert names(tmp_path) == ["disk"]
     sealed = sealed_at(tmp_path / "disk")
     with pytest.raises(errors.DestinationExists):
         publish(sealed, proof_of(sealed), str(tmp_path / "disk"))
+
+
+def test_rename_if_absent_is_one_step(tmp_path):
+    """A rename that must not replace gives the name, or says that it is taken and leaves both files as they were."""
+    (tmp_path / "new").write_bytes(b"new")
+    with local.directory(str(tmp_path)) as handle:
+        assert kernel.rename_if_absent(handle, "new", handle, "name")
+        (tmp_path / "newer").write_bytes(b"newer")
+        with pytest.raises(FileExistsError):
+            kernel.rename_if_absent(handle, "newer", handle, "name")
+    assert (tmp_path / "name").read_bytes() == b"new"
+    assert (tmp_path / "newer").read_bytes() == b"newer"
+
+
+@pytest.mark.parametrize(("mount", "trusted"), [("the same", True), ("another", False), ("", False)])
+def test_journal_is_believed_on_its_mount_only(tmp_path, monkeypatch, mount, trusted):
+    """On another mount, or where the kernel does not tell mounts apart, bytes are read back before they count."""
+    monkeypatch.setattr(kernel, "mount_of", lambda _: mount and "the same")
+    with Partial(str(tmp_path / "disk")) as partial:
+        partial.resume(identity())
+        partial.record(ByteRange(0, BLOCK), crc32c(BODY[:BLOCK]))  # and nothing was written
+    monkeypatch.setattr(kernel, "mount_of", lambda _: mount)
+    with Partial(str(tmp_path / "disk")) as partial:
+        partial.resume(identity())
+        assert bool(partial.verified) is trusted
+
+
+def test_sweep_takes_what_a_killed_publisher_left(tmp_path):
+    """The second name of a published file and a journal without its file go; a download under way stays."""
+    sealed = sealed_at(tmp_path / "disk")
+    (tmp_path / "disk").write_bytes(b"another file")
+    before = names(tmp_path)
+    sweep(str(tmp_path / "disk"))
+    assert names(tmp_path) == before
+    (tmp_path / "disk").unlink()
+    (tmp_path / "disk").hardlink_to(sealed.path)
+    sweep(str(tmp_path / "disk"))
+    assert names(tmp_path) == ["disk"]
+    (tmp_path / journal_name("disk")).write_bytes(b"lines")
+    sweep(str(tmp_path / "disk"))
+    assert names(tmp_path) == ["disk"]
 
 
 def test_only_the_proven_file_is_published(tmp_path):
