@@ -95,7 +95,7 @@ class NullStore:
 def means(connections: int = 16) -> dict[str, object]:
     """A wire and a retrier."""
     wire = Wire(ConnectionSettings(connect_timeout=5, read_timeout=30), connections=connections)
-    wire.governor.level = connections
+    wire.governor.begin_at(connections, 0.0)
     return {"wire": wire, "retrier": Retrier(RetryPolicy(), Waiter(), NetworkMonitor(None))}
 
 
