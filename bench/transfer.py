@@ -310,6 +310,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each contestant (default: 5)")
     parser.add_argument("--again", action="store_true", help="measure rows anew that were measured today")
     parser.add_argument("--folder", type=Path, help="where objects and files go (default: a new one in /var/tmp)")
+    parser.add_argument("--write", action="store_true", help="put the tables into bench/results and the documentation")
     asked = parser.parse_args()
     wanted = [row for row in ROWS if row in asked.rows.split(",")]
     if unknown := set(asked.rows.split(",")) - set(ROWS):
@@ -333,7 +334,10 @@ def main() -> None:
             done[row] = {"when": when, "load": load, "seconds": seconds, "entries": [asdict(each) for each in entries]}
             memory.parent.mkdir(parents=True, exist_ok=True)
             memory.write_text(json.dumps(done))
-    print(transfer_report.report({row: done[row] for row in sorted(wanted)}, asked.rounds))
+    rows = {row: done[row] for row in sorted(wanted)}
+    print(transfer_report.report(rows, asked.rounds), end="")
+    if asked.write:
+        transfer_report.write(rows, asked.rounds)
 
 
 if __name__ == "__main__":

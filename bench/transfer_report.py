@@ -28,6 +28,11 @@ TITLES = {
 }
 START = f"{OURS}: 1 byte"
 """Name of the entry that says what starting costs."""
+NOTE = (
+    "Medians (least to most) of fresh processes in shuffled rounds against nginx over TLS on loopback. CPU is user",
+    "and system of the whole process tree, start-up included; wall time ends when what was made is on the disk. A",
+    "ratio below 1 means that hyperexport is better.",
+)
 LINK_IDEAL = (256 << 20) / (200e6 / 8)
 SMALL_COUNT = 2000
 
@@ -41,26 +46,42 @@ def remembered(memory: Path) -> dict[str, Row]:
     return {name: row for name, row in rows.items() if row["when"].startswith(today)}
 
 
-def report(rows: Mapping[str, Row], rounds: int) -> str:
+def report(rows: Mapping[str, Row], rounds: int, *, targets: bool = True) -> str:
     """All tables.
 
     Args:
         rows: measured rows by name.
         rounds: as asked for.
+        targets: with what was to be reached.
     """
     command = f"python bench/transfer.py --rows {','.join(rows)} --rounds {rounds}"
-    text = [f"{datetime.now(UTC):%Y-%m-%d}, {machine()}; `{command}`. Medians (least to most); fresh processes,"]
-    text += [
-        "shuffled rounds, TLS nginx on loopback. CPU is user + system of the whole process tree, start-up included;"
-    ]
-    text += ["wall time ends when what was made is on the disk. A ratio below 1 = hyperexport is better."]
+    text = [f"{datetime.now(UTC):%Y-%m-%d}, `{command}`", "", f"{machine()}.", ""]
+    text += NOTE
     for name, row in rows.items():
-        text += ["", f"### {name}. {TITLES[name]}", ""]
-        text += [f"Measured {row['when']} UTC in {row['seconds']:.0f} s, load average {row['load']:.1f} before.", ""]
+        text += ["", f"### {TITLES[name]}", ""]
+        text += [f"Row {name}, {row['when']} UTC, load average {row['load']:.1f} before it.", ""]
         text += TABLES[name](row)
-        text += [f"- {each['name']}: failed" for each in row["entries"] if each["failure"]]
-        text += _targets(name, rows)
-    return "\n".join(text)
+        if failed := [each["name"] for each in row["entries"] if each["failure"]]:
+            text += ["", f"Failed: {', '.join(failed)}."]
+        text += _targets(name, rows) if targets else []
+    return "\n".join(text) + "\n"
+
+
+def write(rows: Mapping[str, Row], rounds: int) -> None:
+    """Put all tables into bench/results, and those without targets into the documentation.
+
+    Args:
+        rows: measured rows by name.
+        rounds: as asked for.
+    """
+    root = Path(__file__).parent.parent
+    results = root / "bench" / "results" / f"{datetime.now(UTC):%Y-%m-%d}-transfer.md"
+    results.write_text(report(rows, rounds))
+    page = root / "docs" / "how-transfers-work.md"
+    before, first, rest = page.read_text().partition("<!-- tables")
+    line, _, rest = rest.partition("\n")
+    _, last, after = rest.partition("<!-- end of tables")
+    page.write_text(f"{before}{first}{line}\n{report(rows, rounds, targets=False)}\n{last}{after}")
 
 
 def machine() -> str:
@@ -262,4 +283,4 @@ def _sparse(entries: Mapping[str, Any]) -> list[str | None]:
 
 CHECKS = {"a": _down, "b": _down, "c": _up, "d": _lean, "e": _narrow, "f": _small, "g": _nothing, "z": _sparse}
 
-__all__ = ["machine", "median", "remembered", "report"]
+__all__ = ["machine", "median", "remembered", "report", "write"]
