@@ -13,6 +13,7 @@ from emulator import Emulator, make_seed
 from filesystems import KINDS, OVERLAY, Kind, mounted
 from transfers import BUCKET, Cloud, fork, journaled, leftovers, wait_until
 
+import hypersdk
 from hypersdk import errors
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef
 from hypersdk.transfer.checksums import crc32c
@@ -100,6 +101,27 @@ def test_killed_download_resumes(cloud: Cloud, place: Path, name: str) -> None:
     assert leftovers(place) == []
     again = cloud.fetched(name, mark)
     assert not [each for each in again for have in kept if each.start < have.stop and have.start < each.stop]
+
+
+def test_small_objects(cloud: Cloud, place: Path, name: str) -> None:
+    """C016: small objects land whole and nothing else does; what is there is skipped, or replaced whole."""
+    bodies = {f"{number}/file": BODY[: number * 1000] for number in range(4)}
+    for each, body in bodies.items():
+        cloud.put(f"{name}/{each}", body)
+    place = place / "tree"
+    place.mkdir()
+    source, target = cloud.address(f"{name}/"), f"{place}/"
+    for kind in ("done", "skipped"):
+        outcomes = list(hypersdk.copy_tree(source, target, cloud.config))
+        assert [outcome.kind for outcome in outcomes] == [kind] * 4
+        found = {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("*") if path.is_file()}
+        assert found == bodies
+    cloud.put(f"{name}/3/file", b"other")
+    assert next(hypersdk.copy_tree(source, target, cloud.config, include=["3/*"])).kind == "refused"
+    assert (place / "3" / "file").read_bytes() == bodies["3/file"]
+    assert next(hypersdk.copy_tree(source, target, cloud.config, include=["3/*"], overwrite=True)).kind == "done"
+    assert (place / "3" / "file").read_bytes() == b"other"
+    assert leftovers(place / "3") == []
 
 
 @pytest.mark.parametrize("data", [0, 6], ids=lambda blocks: f"{blocks} of 64 blocks")
