@@ -174,10 +174,10 @@ def test_any_crash_gives_the_right_file_or_a_clean_restart(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@settings(deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
 @given(**CASES)
 def test_soak_of_crashes(lives: list[Life], size: int, overwrite: bool, seed: int) -> None:
-    """The same, twenty thousand times."""
+    """The same, five thousand times."""
     live_through(lives, size, overwrite, seed)
 
 
