@@ -145,6 +145,19 @@ def test_passing_faults_are_outlasted(cloud, operation, effect, fields):
     expect_copied(cloud, copy(cloud, info=info))
 
 
+@pytest.mark.parametrize(
+    ("operation", "effect"), [("GetObject", "stall"), ("UploadPart", "stall-request"), ("UploadPart", "hold")]
+)
+def test_silence_on_either_side_is_outlasted(oci_emulator, tmp_path, operation, effect):
+    """A side that says nothing more ends the try after the read time-out, and the part is passed anew."""
+    with two_buckets(oci_emulator, tmp_path, HYPEREXPORT_NETWORK_READ_TIMEOUT="1s") as cloud:
+        info = cloud.store.head(cloud.put("disk", BODY))
+        fields = {} if effect == "hold" else {"afterBytes": 1000}
+        cloud.emulator.fault(operation, effect, **fields)
+        expect_copied(cloud, copy(cloud, info=info))
+        cloud.emulator.drop_faults()
+
+
 LASTING = [
     ("GetObject", "error", {"status": 503, "code": "ServiceUnavailable"}, errors.ServiceError),
     ("GetObject", "error", {"status": 403, "code": "NotAllowed"}, errors.PermissionDenied),

@@ -93,7 +93,12 @@ def settings(emulator: OciEmulator, folder: Path, **environ: str) -> Config:
 
 @contextmanager
 def two_buckets(
-    emulator: OciEmulator, folder: Path, *, stop: StopFlag | None = None, report: Callable[..., None] | None = None
+    emulator: OciEmulator,
+    folder: Path,
+    *,
+    stop: StopFlag | None = None,
+    report: Callable[..., None] | None = None,
+    **environ: str,
 ) -> Iterator[TwoBuckets]:
     """A cloud for one test."""
     for name in (HERE, THERE):
@@ -101,7 +106,7 @@ def two_buckets(
     waiter = Waiter(stop=stop or StopFlag())
     if report is not None:
         waiter.report = report
-    with Wiring(settings(emulator, folder), waiter) as wiring:
+    with Wiring(settings(emulator, folder, **environ), waiter) as wiring:
         yield TwoBuckets(emulator, wiring, _client(emulator))
 
 
