@@ -19,7 +19,7 @@ from http_store import retrier
 from hypersdk import errors
 from hypersdk.config import load_config
 from hypersdk.events import Event, Note
-from hypersdk.model import ObjectInfo, ObjectRef
+from hypersdk.model import ConnectionSettings, ObjectInfo, ObjectRef
 from hypersdk.storage import url
 from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.backends.web import LinkStore
@@ -584,8 +584,20 @@ def test_link_that_ended_before_the_commit(desk):
 
 def test_stopped_through_a_link_without_a_journal(desk):
     """C085: somebody has asked to stop, and the clean-up is done all the same: through a link, too, nothing is left."""
-    own, desk.store = desk.store, link_to(desk)
-    stop = StopFlag()
-    with pytest.raises(errors.Interrupted):
-        desk.send(stop=stop, journal=None, advanced=lambda done, _: stop.set() if done > PART else None)
+    own, stop = desk.store, StopFlag()
+    with Wire(ConnectionSettings(), tick=stop.check) as desk.wire:
+        desk.store = link_to(desk)
+        with pytest.raises(errors.Interrupted):
+            desk.send(stop=stop, journal=None, advanced=lambda done, _: stop.set() if done > PART else None)
     assert list(own.list_multipart_uploads(desk.ref)) == []
+
+
+def test_an_upload_of_another_name_is_not_ours(desk):
+    """A create that did not take place is repeated, whatever uploads of longer names there are."""
+    foreign = desk.store.create_multipart_upload(replace(desk.ref, name=desk.ref.name + ".other"))
+    desk.emulator.fault("CreateMultipartUpload", "error", status=503, code="ServiceUnavailable")
+    with pytest.raises(errors.ServiceError):
+        desk.send(attempts=1)
+    assert desk.sent(desk.send) == list(range(1, PARTS + 1))
+    assert desk.uploads() == [foreign]
+    assert list(desk.store.list_parts(foreign)) == []
