@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import threading
@@ -16,7 +17,7 @@ from raw_server import Asked, OneObject, RawServer
 from hypersdk import errors
 from hypersdk.model import ConnectionSettings, Secret
 from hypersdk.storage.protocol import Capabilities, Upload
-from hypersdk.transfer import parts
+from hypersdk.transfer import engine, parts
 from hypersdk.transfer.engine import download
 from hypersdk.transfer.hedging import Lookout, Rule
 from hypersdk.transfer.options import TransferOptions
@@ -167,6 +168,24 @@ def test_paused_requests_are_left_alone(tmp_path):
         PartLoop(wire, retrier(attempts=1), "read", 1).run(iter([part]), turn)
         assert len(server.asked) == 1
     assert b"".join(held) == BODY[:PART]
+
+
+def test_slow_disk_makes_no_request_twice(tmp_path, monkeypatch, released):
+    """Connections that wait because the disk takes its time are not given up: every byte comes once."""
+    real, body = os.pwrite, BODY[: 5 * PART]
+
+    def pwrite(file, data, offset):
+        released.wait(0.3)  # a buffer; each of four connections waits for two such writes, longer than our patience
+        return real(file, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(engine, "BUFFER", PART // 4)
+    monkeypatch.setattr(engine, "SPARE", 0)
+    with RawServer(OneObject(body)) as server, new_wire() as wire:
+        means = {"wire": wire, "retrier": retrier(attempts=1), "options": OPTIONS}
+        sealed = download(HttpStore(server.url), info_of(body), str(tmp_path / "disk"), **means)
+        assert Path(sealed.path).read_bytes() == body
+        assert sorted(each.range[0] for each in server.asked) == list(range(0, 5 * PART, PART))
 
 
 class UploadStore:
