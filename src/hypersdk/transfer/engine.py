@@ -33,8 +33,9 @@ from hypersdk.wire.request import Reply
 BUFFER = 2 * MIB
 """Bytes of a buffer: larger ones save no more work, smaller ones cost a wake-up of a writer each (0006-engine.md)."""
 
-SPARE = 4
-"""Buffers beyond one per request in flight: so much may wait to be written."""
+SPARE = 3
+"""Buffers beyond one per request in flight: so much may wait to be written. More would take a download over https past
+80 MiB (`hyperexport cp`, 16 connections, with a bar; `tests/emulated/test_web_sources.py`)."""
 
 Advanced = Callable[[int, int], None]
 """(bytes done, bytes in all); never goes back."""
