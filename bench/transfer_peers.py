@@ -73,9 +73,13 @@ class Contestant:
     slow: bool = False
 
 
+PROGRAMS = (("nginx", "nginx-light"), ("gcc", "gcc"), ("ip", "iproute2"), ("curl", "curl"))
+"""What is needed of Debian, with the package that has it."""
+
+
 def install() -> None:
-    """Install what is missing: nginx and a C compiler (Debian, as root), the peers in their own venv."""
-    missing = [package for program, package in (("nginx", "nginx-light"), ("gcc", "gcc")) if not _found(program)]
+    """Install what is missing: programs of Debian (as root or by sudo), the peers in their own venv."""
+    missing = [package for program, package in PROGRAMS if not _found(program)]
     if not Path("/usr/include/openssl/ssl.h").exists():
         missing.append("libssl-dev")
     if missing:
