@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from emulator import Emulator, make_seed
 from filesystems import BTRFS, EXFAT, EXT4, TMPFS, XFS, Kind, mounted, run_as_root
-from hyperexport import Ended, Running
+from hyperexport import Ended, Hyperexport, Running
 from transfers import Cloud, fork, journaled, leftovers, wait_until
 
 from hypersdk import errors
@@ -98,6 +98,27 @@ def test_full_disk(cloud: Cloud, tmp_path: Path, kind: Kind, name: str) -> None:
         assert sum(each.length for each in kept) >= ROOM / 2
         filler.unlink()
         finish(cloud, name, at / "disk", kept)
+
+
+def test_full_disk_ends_the_command(cloud: Cloud, tmp_path: Path, name: str) -> None:
+    """`cp` to a full disk ends with exit 8, says what is full, and the same command goes on once there is room."""
+    home = tmp_path / "home"
+    home.mkdir()
+    hyper = Hyperexport(cloud.emulator, home)
+    with mounted(TMPFS, tmp_path) as at:
+        filler = fill(at, ROOM)
+        command = ("cp", cloud.address(name), str(at / "disk"))
+        settings = {"HYPEREXPORT_TRANSFER_PART_SIZE": str(PART)}
+        ended = quickly(hyper.start(*command, environ=settings))
+        assert ended.code == FULL, ended.err
+        assert "no room" in ended.err
+        assert not (at / "disk").exists()
+        kept, mark = journaled(at / "disk"), cloud.mark()
+        filler.unlink()
+        assert hyper.run(*command, environ=settings).code == 0
+        assert (at / "disk").read_bytes() == BODY
+        fetched = cloud.fetched(name, mark)
+        assert sum(each.length for each in fetched) == len(BODY) - sum(each.length for each in kept)
 
 
 def test_full_disk_that_cannot_be_sparse(cloud: Cloud, tmp_path: Path, name: str) -> None:
