@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from emulator import Emulator, make_seed
-from filesystems import KINDS, OVERLAY, Kind, mounted
+from filesystems import BTRFS, EXT4, KINDS, OVERLAY, XFS, Kind, mounted, run_as_root
 from transfers import BUCKET, Cloud, fork, journaled, leftovers, wait_until
 
 import hypersdk
@@ -60,10 +60,13 @@ def test_there_and_back(cloud: Cloud, place: Path, name: str) -> None:
     assert cloud.body(f"{name}/back") == BODY
 
 
-def test_taken_name(cloud: Cloud, place: Path, name: str) -> None:
+def test_taken_name(cloud: Cloud, place: Path, kind: Kind, name: str) -> None:
     """A file that is there is kept and costs no byte; `overwrite` replaces it, and only by the whole new one."""
     cloud.put(name, BODY)
     (place / "disk").write_bytes(b"old")
+    if not kind.links:
+        with pytest.raises(PermissionError):
+            (place / "other").hardlink_to(place / "disk")
     with pytest.raises(errors.DestinationExists):
         cloud.download(name, place / "disk")
     assert (place / "disk").read_bytes() == b"old"
@@ -163,6 +166,29 @@ def pages_of(path: str) -> int:
     """Bytes of a file that the page cache holds."""
     done = subprocess.run(["fincore", "-bn", "-o", "RES", path], capture_output=True, text=True, check=True)
     return int(done.stdout)
+
+
+@pytest.mark.parametrize("kind", [EXT4, XFS, BTRFS], ids=lambda kind: kind.name)
+def test_what_is_done_survives_a_power_cut(cloud: Cloud, tmp_path: Path, kind: Kind, name: str) -> None:
+    """A copy of the disk, taken as soon as a download has returned, holds the file whole, large or small."""
+    cloud.put(f"{name}/large", BODY)
+    cloud.put(f"{name}/small", BODY[:1000])
+    image, cut = tmp_path / "image", tmp_path / "cut"
+    with mounted(kind, tmp_path) as at:
+        cloud.download(f"{name}/large", at / "disk")
+        run_as_root("cp", "--sparse=always", str(image), str(cut))
+        run_as_root("umount", str(at))
+        run_as_root("mount", "-o", "loop", str(cut), str(at))
+        assert (at / "disk").read_bytes() == BODY
+        run_as_root("umount", str(at))
+        run_as_root("mount", "-o", "loop", str(image), str(at))
+        (outcome,) = hypersdk.copy_tree(cloud.address(f"{name}/small"), f"{at}/", cloud.config)
+        assert outcome.kind == "done"
+        run_as_root("cp", "--sparse=always", str(image), str(cut))
+        run_as_root("umount", str(at))
+        run_as_root("mount", "-o", "loop", str(cut), str(at))
+        assert Path(str(outcome.target.ref)).read_bytes() == BODY[:1000]
+        run_as_root("rm", str(cut))
 
 
 def test_name_in_a_lower_layer(cloud: Cloud, tmp_path: Path, name: str) -> None:
