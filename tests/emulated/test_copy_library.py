@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -107,6 +108,21 @@ def test_taken_name_is_refused_before_a_byte_is_read(cloud, config):
     assert stream.tell() == 0
     hypersdk.upload_stream(stream, str(cloud.ref("copy")), config, overwrite=True)
     assert cloud.body("copy") == BODY
+
+
+def test_link_that_may_only_write(cloud, config):
+    """A stream goes through a link that can look at nothing; the condition of the write keeps what stands there."""
+    expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    details = {"name": "w", "accessType": "ObjectWrite", "objectName": "copy", "timeExpires": expires}
+    made = cloud.sdk.create_preauthenticated_request(cloud.emulator.namespace, "there", details).data
+    address = f"{cloud.emulator.endpoint}{made.access_uri}"
+    for body in (BODY, BODY[:10]):
+        assert hypersdk.upload_stream(io.BytesIO(body), address, config, overwrite=body != BODY).size == len(body)
+        assert cloud.body("copy") == body
+    with pytest.raises(errors.AlreadyExists):
+        hypersdk.upload_stream(io.BytesIO(BODY[:5]), address, config)
+    assert cloud.body("copy") == BODY[:10]
+    assert cloud.uploads() == []
 
 
 def test_stop_reaches_every_function(cloud, config):
