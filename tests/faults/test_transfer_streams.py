@@ -325,6 +325,26 @@ def test_local_stores(cloud, tmp_path, kind, size):
         store.close()
 
 
+def test_stream_into_a_file_is_written_once(cloud, tmp_path, monkeypatch):
+    """A stream into a file needs its own room and no more; one that fails, or is stopped, leaves nothing there."""
+    monkeypatch.setattr("hypersdk.storage.backends.file.shutil.copyfileobj", None)
+    ref, store = url.parse(f"{tmp_path}/copy").ref, FileStore()
+    seen: list[tuple[int, int]] = []
+    with piped(BODY) as file:
+        made = upload_stream(file, store, ref, advanced=lambda *now: seen.append(now), **cloud.means)
+    assert (tmp_path / "copy").read_bytes() == BODY
+    assert (made.size, seen[-1]) == (len(BODY), (len(BODY), len(BODY)))
+    with pytest.raises(errors.FileError):
+        upload_stream(Failing(PART, OSError(5, "Input/output error")), store, ref, **cloud.means)
+    with pytest.raises(errors.AlreadyExists):
+        upload_stream(io.BytesIO(BODY), store, ref, put=ABSENT, **cloud.means)
+    cloud.wiring.waiter.stop.set()
+    with pytest.raises(errors.Interrupted, match="cannot be resumed"):
+        upload_stream(io.BytesIO(BODY), store, ref, **cloud.means)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+    assert (tmp_path / "copy").read_bytes() == BODY
+
+
 def test_address_that_takes_no_parts(cloud):
     """A short stream goes to an address that takes PUT alone; a longer one is refused before anything is sent."""
     with RawServer(lambda _, peer: send(peer, 201, etag="new")) as server:

@@ -25,6 +25,7 @@ from hypersdk.transfer.inflow import Inflow, Readable
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.outflow import Outflow, Writable
 from hypersdk.transfer.parts import TURN, PartLoop
+from hypersdk.transfer.placed import place_stream
 from hypersdk.transfer.sending import Sent, UploadPart
 from hypersdk.transfer.silence import Silence
 from hypersdk.transfer.wholeflow import WholeInflow, pour
@@ -95,6 +96,9 @@ def send_stream(
     advanced: Advanced = unwatched,
 ) -> ObjectInfo:
     """As `upload_stream`, for bytes that flow in otherwise."""
+    if store.put_request(ref, 0, put) is None:
+        progress = Progress(0, 0, lambda done, _: advanced(done, done), retrier.waiter.report)
+        return place_stream(inflow, store, ref, retrier=retrier, put=put, progress=progress)
     sending = _Sending(inflow, store, ref, retrier=retrier, options=options, advanced=advanced)
     try:
         return sending.run(wire, options, put)

@@ -333,6 +333,11 @@ def _check_part(upload: Upload, inner: int, part: Part) -> None:
 
 
 def _join(inner: int, parts: Sequence[Part]) -> None:
+    if len(parts) == 1:  # it is the whole, and stands there already
+        os.rename(_part_name(parts[0].number), _WHOLE, src_dir_fd=inner, dst_dir_fd=inner)
+        with os.fdopen(os.open(_WHOLE, _READ, dir_fd=inner), "rb") as whole:
+            os.fsync(whole.fileno())
+        return
     with os.fdopen(os.open(_WHOLE, _WRITE | os.O_TRUNC, 0o666, dir_fd=inner), "wb") as whole:
         for part in parts:
             with os.fdopen(os.open(_part_name(part.number), _READ, dir_fd=inner), "rb") as file:
