@@ -184,7 +184,7 @@ def test_file_system_that_turns_read_only(cloud: Cloud, tmp_path: Path, name: st
     """A file system that turns read-only because of errors ends the download at once; the old file stays."""
     with mounted(ERRORS_REMOUNT, tmp_path) as at:
         (at / "disk").write_bytes(b"old")
-        trigger = f"echo test >/sys/fs/ext4/loop{os.minor(at.stat().st_dev)}/trigger_fs_error"
+        trigger = f"echo test >/sys/fs/ext4/$(basename $(findmnt -no SOURCE {at}))/trigger_fs_error"
         ended = held_while(cloud, name, at / "disk", 10, lambda: run_as_root("sh", "-c", trigger))
         assert ended.code == BROKEN, ended.err
         assert (at / "disk").read_bytes() == b"old"
