@@ -99,11 +99,11 @@ def send_stream(
     if store.put_request(ref, 0, put) is None:
         progress = Progress(0, 0, lambda done, _: advanced(done, done), retrier.waiter.report)
         return place_stream(inflow, store, ref, retrier=retrier, put=put, progress=progress)
-    sending = _Sending(inflow, store, ref, retrier=retrier, options=options, advanced=advanced)
+    sending = _Sending(inflow, store, ref, wire=wire, retrier=retrier, options=options, advanced=advanced)
     try:
-        return sending.run(wire, options, put)
+        return sending.run(put)
     finally:
-        sending.close(wire)
+        sending.close()
 
 
 def download_stream(
@@ -166,10 +166,13 @@ class _Sending:
         store: Store,
         ref: ObjectRef,
         *,
+        wire: Wire,
         retrier: Retrier,
         options: TransferOptions,
         advanced: Advanced,
     ) -> None:
+        self._wire = wire
+        self._options = options
         self._inflow = inflow
         self._store = store
         self._ref = ref
@@ -185,25 +188,23 @@ class _Sending:
         self._done = 0
         self._progress = Progress(0, 0, lambda done, _: advanced(done, max(done, self._read)), retrier.waiter.report)
         self._loop: PartLoop | None = None
-        self._wire: Wire | None = None
 
-    def run(self, wire: Wire, options: TransferOptions, put: PutOptions) -> ObjectInfo:
+    def run(self, put: PutOptions) -> ObjectInfo:
         """Read it to its end and write it."""
-        self._wire = wire
         parts = self._parts()
         begun = [part for part in (self._next(parts), self._next(parts)) if part is not None]
         if len(begun) < 2:  # noqa: PLR2004 - it ended within its first part
-            return self._put_whole(begun[0][1] if begun else None, wire, put)
+            return self._put_whole(begun[0][1] if begun else None, put)
         self._expect_parts()
         with fresh_upload(self._store, self._ref, put, self._retrier) as upload:
-            self._send(upload, chain(begun, parts), wire, options)
+            self._send(upload, chain(begun, parts))
             return self._commit(upload, put)
 
-    def close(self, wire: Wire) -> None:
+    def close(self) -> None:
         """Let go of what is left."""
         self._silence.over()
         if self._inflow.descriptor is not None:
-            wire.unwatch(self._inflow.descriptor)
+            self._wire.unwatch(self._inflow.descriptor)
         for held in list(self._files):
             held.free()
 
@@ -222,11 +223,8 @@ class _Sending:
                 raise errors.RequestRefused(
                     f"{self._ref}: the stream is longer than {self._growth.capacity} bytes", resource=str(self._ref)
                 )
-            held = None
-            while held is None:
-                held = self._hold(number)
-                if held is None:
-                    yield None
+            while (held := self._hold(number)) is None:
+                yield None
             for _ in self._fill(held, self._growth.size(number)):
                 yield None
             if held.length:
@@ -266,23 +264,21 @@ class _Sending:
             breath += got
             if breath >= BREATH:
                 breath = 0
-                assert self._wire is not None
                 self._wire.hurry()
                 yield
 
     def _starve(self) -> None:
         """There is nothing to read: what is in flight goes on, and something to read ends its wait."""
         self._silence.goes_on()
-        assert self._wire is not None
         if self._loop is None or not self._loop.busy:
             self._inflow.wait(TURN)
         elif self._inflow.descriptor is not None:
             self._wire.watch(self._inflow.descriptor)
 
-    def _put_whole(self, held: Held | None, wire: Wire, put: PutOptions) -> ObjectInfo:
+    def _put_whole(self, held: Held | None, put: PutOptions) -> ObjectInfo:
         source = held.source() if held else InMemory(self._pool).source()
         return put_source(
-            source, self._store, self._ref, wire=wire, retrier=self._retrier, put=put, progress=self._progress
+            source, self._store, self._ref, wire=self._wire, retrier=self._retrier, put=put, progress=self._progress
         )
 
     def _expect_parts(self) -> None:
@@ -294,8 +290,8 @@ class _Sending:
                 hint="write it to a file, and copy that",
             )
 
-    def _send(self, upload: Upload, parts: Iterator[_Numbered | None], wire: Wire, options: TransferOptions) -> None:
-        self._loop = loop = PartLoop(wire, self._retrier, f"upload {self._ref}", options.parallel)
+    def _send(self, upload: Upload, parts: Iterator[_Numbered | None]) -> None:
+        self._loop = loop = PartLoop(self._wire, self._retrier, f"upload {self._ref}", self._options.parallel)
         starts = 0
 
         def made(part: _Numbered | None) -> UploadPart | None:
