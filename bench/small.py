@@ -1,7 +1,7 @@
 """Many small files made durable, in several ways: how many a second, and what each costs.
 
 Usage: python bench/small.py [DIRECTORY] [--files 600] [--rounds 2]; prints Markdown. It decides how
-`hypersdk.transfer.landing` syncs (docs/decisions/0008-small-objects.md). It measures the file system of the directory.
+`hypersdk.transfer.copies.landing` syncs (docs/decisions/0008-small-objects.md). It measures the directory's disk.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from hypersdk.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from hypersdk import errors
     from hypersdk.config import Config, load_config
@@ -16,12 +18,7 @@ if TYPE_CHECKING:
     from hypersdk.exports.percent import PercentReporter
     from hypersdk.exports.plan import ExportPlan
     from hypersdk.exports.result import ExportResult
-    from hypersdk.model import ByteRange, Checksum, Disk, Image, Instance, ObjectInfo, ObjectRef, Ocid, Proof, Secret
-    from hypersdk.network import NetworkMonitor
-    from hypersdk.retry import RetryPolicy
-    from hypersdk.transfer.items import Outcome
-    from hypersdk.waiting import StopFlag
-    from hypersdk.wiring import (
+    from hypersdk.library import (
         connect,
         copy,
         copy_tree,
@@ -33,8 +30,11 @@ if TYPE_CHECKING:
         upload,
         upload_stream,
     )
-
-__version__ = "0.1.0"
+    from hypersdk.model import ByteRange, Checksum, Disk, Image, Instance, ObjectInfo, ObjectRef, Ocid, Proof, Secret
+    from hypersdk.network import NetworkMonitor
+    from hypersdk.retry import RetryPolicy
+    from hypersdk.transfer.copies.items import Outcome
+    from hypersdk.waiting import StopFlag
 
 _HOME = {
     "ByteRange": "hypersdk.model",
@@ -50,26 +50,26 @@ _HOME = {
     "ObjectInfo": "hypersdk.model",
     "ObjectRef": "hypersdk.model",
     "Ocid": "hypersdk.model",
-    "Outcome": "hypersdk.transfer.items",
+    "Outcome": "hypersdk.transfer.copies.items",
     "PercentReporter": "hypersdk.exports.percent",
     "Proof": "hypersdk.model",
     "RetryPolicy": "hypersdk.retry",
     "Secret": "hypersdk.model",
     "StopFlag": "hypersdk.waiting",
     "callback_reporter": "hypersdk.events",
-    "connect": "hypersdk.wiring",
-    "copy": "hypersdk.wiring",
-    "copy_tree": "hypersdk.wiring",
-    "download": "hypersdk.wiring",
-    "download_stream": "hypersdk.wiring",
+    "connect": "hypersdk.library",
+    "copy": "hypersdk.library",
+    "copy_tree": "hypersdk.library",
+    "download": "hypersdk.library",
+    "download_stream": "hypersdk.library",
     "errors": "",
-    "export_instance": "hypersdk.wiring",
+    "export_instance": "hypersdk.library",
     "load_config": "hypersdk.config",
     "null_reporter": "hypersdk.events",
-    "open_store": "hypersdk.wiring",
-    "plan_export": "hypersdk.wiring",
-    "upload": "hypersdk.wiring",
-    "upload_stream": "hypersdk.wiring",
+    "open_store": "hypersdk.library",
+    "plan_export": "hypersdk.library",
+    "upload": "hypersdk.library",
+    "upload_stream": "hypersdk.library",
 }
 """Public name -> module that holds it; "" = it is a module itself."""
 

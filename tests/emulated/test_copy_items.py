@@ -18,10 +18,10 @@ from hypersdk import errors, events
 from hypersdk.model import Checksum
 from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.protocol import PutOptions
-from hypersdk.transfer import landing
 from hypersdk.transfer.checksums import as_checksum, crc32c
-from hypersdk.transfer.copying import copy_item, copy_items, finer
-from hypersdk.transfer.items import Item
+from hypersdk.transfer.copies import landing
+from hypersdk.transfer.copies.copying import copy_item, copy_items, finer
+from hypersdk.transfer.copies.items import Item
 from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.partial import journal_name, partial_name
 from hypersdk.waiting import StopFlag

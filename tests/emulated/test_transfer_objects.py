@@ -22,7 +22,7 @@ from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.protocol import PutCondition, PutOptions, Store
 from hypersdk.transfer.engine import download, verify_object
 from hypersdk.transfer.options import TransferOptions
-from hypersdk.transfer.upload import upload
+from hypersdk.transfer.uploads.upload import upload
 from hypersdk.vendors.oci.errors import translate_reply
 from hypersdk.vendors.oci.session import open_session
 from hypersdk.waiting import StopFlag, Waiter

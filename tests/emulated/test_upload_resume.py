@@ -24,10 +24,10 @@ from hypersdk.storage import url
 from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.backends.web import LinkStore
 from hypersdk.storage.protocol import PutCondition, PutOptions, Store, Upload
-from hypersdk.transfer import uploadjournal
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import TransferOptions
-from hypersdk.transfer.upload import upload
+from hypersdk.transfer.uploads import uploadjournal
+from hypersdk.transfer.uploads.upload import upload
 from hypersdk.vendors.oci.session import open_session
 from hypersdk.waiting import StopFlag, Waiter
 from hypersdk.wire.loop import Wire

@@ -22,8 +22,8 @@ from hypersdk.storage.protocol import PutCondition, PutOptions
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.transfer.parts import PartLoop
-from hypersdk.transfer.sending import PutPart
-from hypersdk.transfer.upload import upload
+from hypersdk.transfer.uploads.sending import PutPart
+from hypersdk.transfer.uploads.upload import upload
 from hypersdk.vendors.oci.session import open_session
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Source
@@ -165,7 +165,7 @@ def test_changed_while_it_is_sent(desk, size, monkeypatch):
             seen.append(os.utime(desk.source, ns=(1, 1)))
         return data
 
-    monkeypatch.setattr("hypersdk.transfer.localsource.os.pread", writing)
+    monkeypatch.setattr("hypersdk.transfer.uploads.localsource.os.pread", writing)
     with pytest.raises(errors.FileError, match="changed while it was uploaded"):
         desk.send(BODY[:size])
     assert not desk.store.exists(desk.ref)

@@ -21,15 +21,16 @@ from hypersdk import errors, events
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef, Proof
 from hypersdk.storage import local, url
 from hypersdk.storage.backends.file import FileStore
-from hypersdk.transfer import journal, partial, publish, uploadjournal
+from hypersdk.transfer import journal, partial, publish
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c
 from hypersdk.transfer.files import fetch_file
 from hypersdk.transfer.journal import Identity
-from hypersdk.transfer.localsource import SourceFile
 from hypersdk.transfer.options import MIN_PART_SIZE, TransferOptions
 from hypersdk.transfer.partial import Partial
 from hypersdk.transfer.ranges import gaps, split
-from hypersdk.transfer.uploadjournal import Intent, Known
+from hypersdk.transfer.uploads import uploadjournal
+from hypersdk.transfer.uploads.localsource import SourceFile
+from hypersdk.transfer.uploads.uploadjournal import Intent, Known
 
 ROOMS = (partial, journal, publish, local)
 PART, PIECE = 1024, 512

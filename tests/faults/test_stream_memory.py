@@ -12,9 +12,9 @@ import pytest
 from null_store import MIB, REF, NullStore, crc_of_zeros, means, memory, null_server
 
 from hypersdk.transfer.checksums import as_checksum, crc32c
+from hypersdk.transfer.flows.relay import relay
+from hypersdk.transfer.flows.streams import download_stream, upload_stream
 from hypersdk.transfer.options import TransferOptions
-from hypersdk.transfer.relay import relay
-from hypersdk.transfer.streams import download_stream, upload_stream
 
 LIMIT = 64 * MIB
 HARNESS = str(Path(__file__).parents[1] / "harness")

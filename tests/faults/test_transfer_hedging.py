@@ -22,7 +22,7 @@ from hypersdk.transfer.engine import download
 from hypersdk.transfer.hedging import Lookout, Rule
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.transfer.parts import PartLoop
-from hypersdk.transfer.sending import UploadPart
+from hypersdk.transfer.uploads.sending import UploadPart
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Request, Source
 

@@ -19,10 +19,10 @@ from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.storage import url
 from hypersdk.storage.backends.web import WebStore
 from hypersdk.storage.protocol import PutCondition, PutOptions
-from hypersdk.transfer import pipe
 from hypersdk.transfer.checksums import as_checksum, crc32c
+from hypersdk.transfer.flows import pipe
+from hypersdk.transfer.flows.relay import relay
 from hypersdk.transfer.options import TransferOptions
-from hypersdk.transfer.relay import relay
 
 BODY = random.Random(11).randbytes(9 * PART + 1)
 SIZES = [0, 1, PART - 1, PART, PART + 1, 4 * PART - 1, 4 * PART, 4 * PART + 1]

@@ -17,9 +17,9 @@ from trees import Copies, bodies, folder, items, kinds, plant, planted
 from two_buckets import HERE, PARALLEL, THERE, TwoBuckets, two_buckets
 
 from hypersdk import errors
-from hypersdk.transfer import landing, small
 from hypersdk.transfer.buffers import BUFFER
-from hypersdk.transfer.copying import copy_items
+from hypersdk.transfer.copies import landing, small
+from hypersdk.transfer.copies.copying import copy_items
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.waiting import StopFlag
 
@@ -331,7 +331,7 @@ from types import SimpleNamespace
 from hypersdk.model import ObjectRef
 from hypersdk.storage.backends.file import FileStore
 from hypersdk.transfer.buffers import BUFFER
-from hypersdk.transfer.copying import copy_items
+from hypersdk.transfer.copies.copying import copy_items
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.waiting import Waiter
 from hypersdk.wiring import Wiring

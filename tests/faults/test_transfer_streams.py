@@ -24,10 +24,10 @@ from hypersdk.storage.backends.file import FileStore
 from hypersdk.storage.backends.memory import MemoryStore
 from hypersdk.storage.backends.web import WebStore
 from hypersdk.storage.protocol import PutCondition, PutOptions
-from hypersdk.transfer import growth, held, silence, streams, window
 from hypersdk.transfer.checksums import as_checksum, crc32c
+from hypersdk.transfer.flows import growth, held, silence, streams, window
+from hypersdk.transfer.flows.streams import download_stream, upload_stream
 from hypersdk.transfer.options import MIB, TransferOptions
-from hypersdk.transfer.streams import download_stream, upload_stream
 
 BODY = random.Random(12).randbytes(9 * PART + 1)
 SIZES = [0, 1, PART - 1, PART, PART + 1, 4 * PART - 1, 4 * PART, 4 * PART + 1]

@@ -15,10 +15,10 @@ from two_buckets import PART, TwoBuckets, two_buckets
 
 from hypersdk import errors
 from hypersdk.storage import url
-from hypersdk.transfer import wholeflow
 from hypersdk.transfer.checksums import as_checksum, crc32c
-from hypersdk.transfer.relay import relay
-from hypersdk.transfer.streams import download_stream
+from hypersdk.transfer.flows import wholeflow
+from hypersdk.transfer.flows.relay import relay
+from hypersdk.transfer.flows.streams import download_stream
 
 BODY = random.Random(14).randbytes(9 * PART + 1)
 

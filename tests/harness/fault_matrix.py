@@ -448,7 +448,7 @@ def outcome(bench: Bench, row: Row, verb: Verb, patch: Callable[[str, Any], None
     Returns:
         `ok`, `believed`, or the name of the error's class.
     """
-    patch("hypersdk.wiring.Waiter", bench.waiter)
+    patch("hypersdk.library.Waiter", bench.waiter)
     verb.prepare(bench)
     times: Mapping[str, Any] = {} if bench.passing else {"times": "any"}
     bench.cloud.fault(verb.operation, row.effect, **row.fields, **times)

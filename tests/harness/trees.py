@@ -13,8 +13,8 @@ from two_buckets import HERE, THERE, TwoBuckets
 from hypersdk.model import ObjectRef
 from hypersdk.storage.backends.file import FileStore
 from hypersdk.storage.protocol import Store
-from hypersdk.transfer.copying import copy_items
-from hypersdk.transfer.items import Item, Outcome
+from hypersdk.transfer.copies.copying import copy_items
+from hypersdk.transfer.copies.items import Item, Outcome
 
 
 def bodies(count: int, size: int = 3000, seed: int = 5) -> dict[str, bytes]:

@@ -97,7 +97,16 @@ def test_retry_is_decided_in_one_place() -> None:
         ),
         (
             "import hypersdk.cli; hypersdk.cli.run(['cp', '--help'])",
-            {"oci", "pycurl", "sqlalchemy", "yaml", "rich", "aiohttp", "cryptography", "hypersdk.transfer.copyplan"},
+            {
+                "oci",
+                "pycurl",
+                "sqlalchemy",
+                "yaml",
+                "rich",
+                "aiohttp",
+                "cryptography",
+                "hypersdk.transfer.copies.copyplan",
+            },
         ),
     ],
 )

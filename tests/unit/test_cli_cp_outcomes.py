@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypersdk import errors
 from hypersdk.cli.outcomes import counts, exit_code, row, summary
 from hypersdk.model import Checksum, ObjectInfo, ObjectRef
-from hypersdk.transfer.items import Item, Outcome, done, ended_by, skipped
+from hypersdk.transfer.copies.items import Item, Outcome, done, ended_by, skipped
 
 ITEM = Item(ObjectInfo(ObjectRef("oci", "ns", "b", "x"), 10), ObjectRef("file", "", "/d", "x"))
 DONE = done(ITEM, ObjectInfo(ITEM.target, 10), (Checksum("crc32c", "00000001"),), 10)

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk import errors
-from hypersdk.transfer import held
 from hypersdk.transfer.buffers import BUFFER, BufferPool
 from hypersdk.transfer.checksums import crc32c
-from hypersdk.transfer.pipe import ROOM, Pipe
+from hypersdk.transfer.flows import held
+from hypersdk.transfer.flows.pipe import ROOM, Pipe
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(min_value=1, max_value=200_000)), max_size=60)
 BODY = bytes(range(256)) * 40_000

@@ -16,10 +16,10 @@ from hypersdk.model import Checksum, ObjectInfo, ObjectRef
 from hypersdk.storage.backends.file import FileStore
 from hypersdk.storage.oci_headers import PART_SIZE
 from hypersdk.storage.url import local_ref
-from hypersdk.transfer import same
 from hypersdk.transfer.checksums import as_checksum, crc32c
-from hypersdk.transfer.items import Item, Means
-from hypersdk.transfer.same import compare, compare_closely, expect_readable, settle
+from hypersdk.transfer.copies import same
+from hypersdk.transfer.copies.items import Item, Means
+from hypersdk.transfer.copies.same import compare, compare_closely, expect_readable, settle
 from hypersdk.waiting import StopFlag, Waiter
 
 CLOUD = ObjectRef("oci", "ns", "b", "disk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypersdk.transfer.growth import FIRST, IN_MEMORY, LIMIT, SPOOLED, growth_for
+from hypersdk.transfer.flows.growth import FIRST, IN_MEMORY, LIMIT, SPOOLED, growth_for
 from hypersdk.transfer.options import GIB, MIB
 
 FIRSTS = st.integers(min_value=64 * 1024, max_value=64 * MIB)

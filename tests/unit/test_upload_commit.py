@@ -10,7 +10,7 @@ from http_store import REF, retrier
 from hypersdk import errors
 from hypersdk.model import Checksum, ObjectInfo, ObjectRef
 from hypersdk.storage.protocol import Part, PutCondition, Upload
-from hypersdk.transfer.committing import commit_checked
+from hypersdk.transfer.uploads.committing import commit_checked
 
 UPLOAD = Upload(REF, "upload-1")
 PARTS = [Part(1, "a", 6), Part(2, "b", 4)]

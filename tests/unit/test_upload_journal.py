@@ -13,9 +13,9 @@ from hypersdk import errors
 from hypersdk.events import Note, null_reporter
 from hypersdk.model import ObjectRef
 from hypersdk.storage.protocol import PutCondition, PutOptions
-from hypersdk.transfer import uploadjournal
-from hypersdk.transfer.localsource import SourceFile
-from hypersdk.transfer.uploadjournal import Contents, Intent, Known, claim, digest_of, journal_name, parse
+from hypersdk.transfer.uploads import uploadjournal
+from hypersdk.transfer.uploads.localsource import SourceFile
+from hypersdk.transfer.uploads.uploadjournal import Contents, Intent, Known, claim, digest_of, journal_name, parse
 
 REF = ObjectRef("oci", "ns", "bucket", "disk")
 INTENT = Intent(str(REF), SourceFile("/data/disk", 1, 2, 3 << 20, 4), 1 << 20, "abc", 1.5)

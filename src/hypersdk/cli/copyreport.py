@@ -16,8 +16,8 @@ from hypersdk.cli.copying import CopyProgress, JsonLines, shown
 from hypersdk.cli.outcomes import counts, exit_code, row, summary
 from hypersdk.cli.output import printable
 from hypersdk.model import ObjectRef
-from hypersdk.transfer.copyplan import left_behind
-from hypersdk.transfer.items import Item, Outcome
+from hypersdk.transfer.copies.copyplan import left_behind
+from hypersdk.transfer.copies.items import Item, Outcome
 
 STREAM = ObjectRef("file", "", "", "-")
 """Standard input and output, where an address is needed."""

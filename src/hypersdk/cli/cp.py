@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hypersdk.cli.context import CliContext
     from hypersdk.storage.protocol import PutOptions
     from hypersdk.storage.url import Address
-    from hypersdk.transfer.copyplan import CopyPlan
-    from hypersdk.transfer.items import Item, Means, Outcome
+    from hypersdk.transfer.copies.copyplan import CopyPlan
+    from hypersdk.transfer.copies.items import Item, Means, Outcome
 
 STREAM = "-"
 
@@ -122,7 +122,7 @@ class _Copy:
 
     def _planned(self, put: PutOptions) -> tuple[CopyPlan, Means]:
         from hypersdk.storage.selection import Filter
-        from hypersdk.transfer.copyplan import Wish, pin
+        from hypersdk.transfer.copies.copyplan import Wish, pin
 
         given, one, other = self._given, self._source, self._target
         chosen = Filter(given["include"], given["exclude"])
@@ -133,7 +133,7 @@ class _Copy:
 
     def _ending(self, plan: CopyPlan, means: Means) -> Iterator[tuple[Item, Outcome | None]]:
         """Each item with how it ended or, on a dry run, would end."""
-        from hypersdk.transfer.copyplan import carry_out, foresee
+        from hypersdk.transfer.copies.copyplan import carry_out, foresee
 
         if self._given["dry_run"]:
             yield from foresee(plan, means)

@@ -17,7 +17,7 @@ from hypersdk.storage.destinations import destination
 from hypersdk.storage.pinned import pinned
 from hypersdk.storage.protocol import PutOptions, Store
 from hypersdk.storage.sources import select
-from hypersdk.transfer.items import Item, Outcome, condition_of, done, ended_by
+from hypersdk.transfer.copies.items import Item, Outcome, condition_of, done, ended_by
 from hypersdk.wiring import Wiring
 
 TREES = ("recursive", "include", "exclude")
@@ -74,7 +74,7 @@ def _read(context: CliContext, given: Mapping[str, Any], put: PutOptions) -> int
 
 
 def _downloaded(item: Item, store: Store, progress: CopyProgress, wiring: Wiring) -> Outcome:
-    from hypersdk.transfer.streams import download_stream
+    from hypersdk.transfer.flows.streams import download_stream
 
     try:
         found = download_stream(store, item.source, sys.stdout.buffer, **wiring.moving(progress.advanced))
@@ -116,7 +116,7 @@ def _looked_at(
         AlreadyExists: an object stands there, and may not be replaced.
         PreconditionFailed: another one than the user named.
     """
-    from hypersdk.transfer.sending import look
+    from hypersdk.transfer.uploads.sending import look
 
     ref, etag = item.target, given["if_match"]
     if etag:
@@ -133,7 +133,7 @@ def _looked_at(
 def _uploaded(
     item: Item, store: Store, put: PutOptions, progress: CopyProgress, wiring: Wiring
 ) -> tuple[Item, Outcome]:
-    from hypersdk.transfer.streams import upload_stream
+    from hypersdk.transfer.flows.streams import upload_stream
 
     try:
         info = upload_stream(sys.stdin.buffer, store, item.target, put=put, **wiring.moving(progress.advanced))

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from hypersdk import errors
 from hypersdk.model import UNKNOWN_SIZE, ObjectInfo, format_size
-from hypersdk.transfer.items import Item, Kind, Outcome
+from hypersdk.transfer.copies.items import Item, Kind, Outcome
 
 SOME_FAILED = 3
 FAILED = 1

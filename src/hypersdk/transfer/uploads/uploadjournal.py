@@ -25,7 +25,7 @@ from hypersdk import errors, events
 from hypersdk.model import ObjectRef
 from hypersdk.storage.protocol import PutOptions
 from hypersdk.transfer.journal import encode, records
-from hypersdk.transfer.localsource import SourceFile
+from hypersdk.transfer.uploads.localsource import SourceFile
 
 FORMAT = 1
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC

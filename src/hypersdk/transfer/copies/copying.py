@@ -16,18 +16,18 @@ from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage import local
 from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store
+from hypersdk.transfer.copies.items import Item, Means, Outcome, done, ended_by
+from hypersdk.transfer.copies.same import expect_readable, settle
+from hypersdk.transfer.copies.small import copy_small, ends_all, is_small
+from hypersdk.transfer.copies.tally import Tally
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
-from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
+from hypersdk.transfer.flows.relay import relay
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import sweep as sweep_partial
-from hypersdk.transfer.relay import relay
-from hypersdk.transfer.same import expect_readable, settle
-from hypersdk.transfer.sending import look
-from hypersdk.transfer.small import copy_small, ends_all, is_small
-from hypersdk.transfer.tally import Tally
-from hypersdk.transfer.upload import upload
-from hypersdk.transfer.uploadjournal import sweep as sweep_journal
+from hypersdk.transfer.uploads.sending import look
+from hypersdk.transfer.uploads.upload import upload
+from hypersdk.transfer.uploads.uploadjournal import sweep as sweep_journal
 from hypersdk.wire.loop import Wire
 
 WAITING = 1000

@@ -17,20 +17,20 @@ from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store, Upload
 from hypersdk.transfer.buffers import BUFFER, BufferPool
 from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
-from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
-from hypersdk.transfer.growth import FIRST, Growth, growth_for
-from hypersdk.transfer.held import Held, InFile, InMemory
-from hypersdk.transfer.inflow import Inflow, Readable
+from hypersdk.transfer.flows.growth import FIRST, Growth, growth_for
+from hypersdk.transfer.flows.held import Held, InFile, InMemory
+from hypersdk.transfer.flows.inflow import Inflow, Readable
+from hypersdk.transfer.flows.outflow import Outflow, Writable
+from hypersdk.transfer.flows.placed import place_stream
+from hypersdk.transfer.flows.silence import Silence
+from hypersdk.transfer.flows.wholeflow import WholeInflow, pour
+from hypersdk.transfer.flows.window import Window
+from hypersdk.transfer.flows.writes import fresh_upload, put_source
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
-from hypersdk.transfer.outflow import Outflow, Writable
 from hypersdk.transfer.parts import TURN, PartLoop
-from hypersdk.transfer.placed import place_stream
-from hypersdk.transfer.sending import Sent, UploadPart
-from hypersdk.transfer.silence import Silence
-from hypersdk.transfer.wholeflow import WholeInflow, pour
-from hypersdk.transfer.window import Window
-from hypersdk.transfer.writes import fresh_upload, put_source
+from hypersdk.transfer.uploads.committing import commit_checked
+from hypersdk.transfer.uploads.sending import Sent, UploadPart
 from hypersdk.wire.loop import Wire
 
 MEMORY = 40

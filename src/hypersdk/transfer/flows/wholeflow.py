@@ -18,10 +18,10 @@ from hypersdk.storage.protocol import LocalRange, Store
 from hypersdk.transfer.buffers import BUFFER, BufferPool
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c
 from hypersdk.transfer.engine import Progress, start
+from hypersdk.transfer.flows.outflow import InOrder, Outflow
+from hypersdk.transfer.flows.silence import Silence
 from hypersdk.transfer.options import MIB
-from hypersdk.transfer.outflow import InOrder, Outflow
 from hypersdk.transfer.parts import TURN, PartLoop
-from hypersdk.transfer.silence import Silence
 from hypersdk.transfer.writer import Piece, Writer
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Reply

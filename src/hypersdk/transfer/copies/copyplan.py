@@ -23,13 +23,13 @@ from hypersdk.storage.pinned import pinned
 from hypersdk.storage.protocol import Store
 from hypersdk.storage.selection import Filter
 from hypersdk.storage.sources import EVERYTHING, Selection, base_name, select
-from hypersdk.transfer.copying import copy_items
+from hypersdk.transfer.copies.copying import copy_items
+from hypersdk.transfer.copies.items import Item, Means, Outcome, done, ended_by, skipped
+from hypersdk.transfer.copies.same import settle
+from hypersdk.transfer.copies.small import is_small
 from hypersdk.transfer.engine import Advanced, unwatched
-from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by, skipped
 from hypersdk.transfer.options import DEFAULTS
 from hypersdk.transfer.partial import partial_name
-from hypersdk.transfer.same import settle
-from hypersdk.transfer.small import is_small
 
 WORTH_LISTING = 8
 """So many items are worth a list of the target: fewer are looked at one by one."""

@@ -14,7 +14,7 @@ from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import ALWAYS, Part, PutCondition, Store, Upload
 from hypersdk.transfer.checksums import agree, as_checksum
-from hypersdk.transfer.sending import look
+from hypersdk.transfer.uploads.sending import look
 
 
 def commit_checked(

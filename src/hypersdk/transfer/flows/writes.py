@@ -16,9 +16,9 @@ from hypersdk import errors
 from hypersdk.model import ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import PutOptions, Store, Upload
-from hypersdk.transfer.lasting import abort, create, kept
 from hypersdk.transfer.parts import PartLoop
-from hypersdk.transfer.sending import PutPart
+from hypersdk.transfer.uploads.lasting import abort, create, kept
+from hypersdk.transfer.uploads.sending import PutPart
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Source
 

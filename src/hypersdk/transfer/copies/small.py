@@ -22,16 +22,16 @@ from typing import Self
 from hypersdk import errors
 from hypersdk.model import ObjectInfo
 from hypersdk.transfer.buffers import Buffer
-from hypersdk.transfer.crew import Crew
+from hypersdk.transfer.copies.crew import Crew
+from hypersdk.transfer.copies.items import Item, Means, Outcome, done, ended_by
+from hypersdk.transfer.copies.landing import Directories, Landing, sync
+from hypersdk.transfer.copies.loads import LARGEST, Arriving, Buffers, Held, Load, Sent, copy_file, finish, write
+from hypersdk.transfer.copies.same import expect_readable, settle
+from hypersdk.transfer.copies.smallparts import Fetched, Fetching, Sending
+from hypersdk.transfer.copies.tally import Tally
 from hypersdk.transfer.engine import start
-from hypersdk.transfer.items import Item, Means, Outcome, done, ended_by
-from hypersdk.transfer.landing import Directories, Landing, sync
-from hypersdk.transfer.loads import LARGEST, Arriving, Buffers, Held, Load, Sent, copy_file, finish, write
 from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.parts import TURN, Part, PartLoop
-from hypersdk.transfer.same import expect_readable, settle
-from hypersdk.transfer.smallparts import Fetched, Fetching, Sending
-from hypersdk.transfer.tally import Tally
 
 HELD = 8 * MIB
 """Most bytes of an object that goes from store to store through memory."""

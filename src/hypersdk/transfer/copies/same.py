@@ -17,7 +17,7 @@ from hypersdk.retry import Retrier
 from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import Store
 from hypersdk.transfer.checksums import MultipartMd5, new_digest, read_digests
-from hypersdk.transfer.items import Item, Means, Outcome, skipped
+from hypersdk.transfer.copies.items import Item, Means, Outcome, skipped
 from hypersdk.transfer.options import MIB
 from hypersdk.transfer.proving import COSTS, MULTIPART, noted_part_size
 

@@ -14,13 +14,13 @@ from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import LocalPart, Part, PutOptions, Store
 from hypersdk.transfer.buffers import BUFFER
 from hypersdk.transfer.checksums import as_checksum, crc32c
-from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Progress
-from hypersdk.transfer.inflow import Inflow
+from hypersdk.transfer.flows.inflow import Inflow
+from hypersdk.transfer.flows.silence import Silence
+from hypersdk.transfer.flows.wholeflow import WholeInflow
+from hypersdk.transfer.flows.writes import fresh_upload
 from hypersdk.transfer.parts import TURN
-from hypersdk.transfer.silence import Silence
-from hypersdk.transfer.wholeflow import WholeInflow
-from hypersdk.transfer.writes import fresh_upload
+from hypersdk.transfer.uploads.committing import commit_checked
 
 
 def place_stream(

@@ -22,16 +22,16 @@ from hypersdk.retry import Retrier
 from hypersdk.storage.oci_headers import PART_SIZE
 from hypersdk.storage.protocol import NO_OPTIONS, Part, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c_of_parts
-from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
-from hypersdk.transfer.lasting import GONE, abort, create, kept, passes
-from hypersdk.transfer.localsource import LocalSource
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import PartLoop
 from hypersdk.transfer.ranges import part_size_for, split
-from hypersdk.transfer.resuming import find_created, read_through, still_good
-from hypersdk.transfer.sending import PutPart, Sent, UploadPart, look
-from hypersdk.transfer.uploadjournal import Contents, Intent, Known, UploadJournal, claim, digest_of
+from hypersdk.transfer.uploads.committing import commit_checked
+from hypersdk.transfer.uploads.lasting import GONE, abort, create, kept, passes
+from hypersdk.transfer.uploads.localsource import LocalSource
+from hypersdk.transfer.uploads.resuming import find_created, read_through, still_good
+from hypersdk.transfer.uploads.sending import PutPart, Sent, UploadPart, look
+from hypersdk.transfer.uploads.uploadjournal import Contents, Intent, Known, UploadJournal, claim, digest_of
 from hypersdk.wire.loop import Wire
 
 LARGEST_WHOLE = 64 * MIB

@@ -16,9 +16,9 @@ from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectRef
 from hypersdk.storage.protocol import Part, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c
-from hypersdk.transfer.localsource import LocalSource
-from hypersdk.transfer.sending import PIECE, Sent
-from hypersdk.transfer.uploadjournal import Known
+from hypersdk.transfer.uploads.localsource import LocalSource
+from hypersdk.transfer.uploads.sending import PIECE, Sent
+from hypersdk.transfer.uploads.uploadjournal import Known
 
 SKEW = timedelta(minutes=5)
 """The service refuses requests of a clock that differs more (docs.oracle.com, "Request Signatures")."""

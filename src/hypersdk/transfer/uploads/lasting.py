@@ -18,9 +18,9 @@ from hypersdk.model import ByteRange, ObjectRef, format_size
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import Part, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum
-from hypersdk.transfer.resuming import find_created
-from hypersdk.transfer.sending import Sent
-from hypersdk.transfer.uploadjournal import Contents, Intent, Known, UploadJournal
+from hypersdk.transfer.uploads.resuming import find_created
+from hypersdk.transfer.uploads.sending import Sent
+from hypersdk.transfer.uploads.uploadjournal import Contents, Intent, Known, UploadJournal
 
 GONE = "UploadNotFound"
 """What the service says of an upload that was committed or aborted."""

@@ -15,10 +15,10 @@ from dataclasses import replace
 from hypersdk.model import Checksum, ObjectInfo
 from hypersdk.transfer.buffers import BUFFER, Buffer
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c
-from hypersdk.transfer.items import Item, Means
-from hypersdk.transfer.landing import Landing, Received
-from hypersdk.transfer.localsource import LocalSource
+from hypersdk.transfer.copies.items import Item, Means
+from hypersdk.transfer.copies.landing import Landing, Received
 from hypersdk.transfer.options import MIB
+from hypersdk.transfer.uploads.localsource import LocalSource
 from hypersdk.wire.request import Source
 
 LARGEST = 64 * MIB

@@ -20,20 +20,20 @@ from hypersdk.retry import Retrier
 from hypersdk.storage.oci_headers import PART_SIZE
 from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
-from hypersdk.transfer.committing import commit_checked
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
-from hypersdk.transfer.lasting import Lasting, lasting_upload
-from hypersdk.transfer.localsource import SourceFile
+from hypersdk.transfer.flows.pipe import Pipe
+from hypersdk.transfer.flows.streams import send_stream
+from hypersdk.transfer.flows.wholeflow import WholeInflow
+from hypersdk.transfer.flows.writes import put_source
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import Part as PartOfLoop
 from hypersdk.transfer.parts import PartLoop
-from hypersdk.transfer.pipe import Pipe
 from hypersdk.transfer.ranges import part_size_for, split
-from hypersdk.transfer.sending import sent_part
-from hypersdk.transfer.streams import send_stream
-from hypersdk.transfer.uploadjournal import Intent, claim, digest_of
-from hypersdk.transfer.wholeflow import WholeInflow
-from hypersdk.transfer.writes import put_source
+from hypersdk.transfer.uploads.committing import commit_checked
+from hypersdk.transfer.uploads.lasting import Lasting, lasting_upload
+from hypersdk.transfer.uploads.localsource import SourceFile
+from hypersdk.transfer.uploads.sending import sent_part
+from hypersdk.transfer.uploads.uploadjournal import Intent, claim, digest_of
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Feed, Reply, Request, Source
 
