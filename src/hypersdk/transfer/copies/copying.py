@@ -22,7 +22,6 @@ from hypersdk.transfer.copies.small import copy_small, ends_all, is_small
 from hypersdk.transfer.copies.tally import Tally
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
-from hypersdk.transfer.flows.relay import relay
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import sweep as sweep_partial
 from hypersdk.transfer.uploads.sending import look
@@ -253,6 +252,8 @@ class _Copy:
             return self._relayed(now, put)
 
     def _relayed(self, source: ObjectInfo, put: PutOptions) -> Outcome:
+        from hypersdk.transfer.flows.relay import relay  # most copies have a file on one side
+
         means, item = self._means, self._item
         info = relay(
             means.source,

@@ -15,12 +15,12 @@ from hypersdk.model import ObjectInfo
 from hypersdk.storage import oci_headers
 from hypersdk.storage.protocol import LocalRange, PutCondition
 from hypersdk.transfer.buffers import BUFFER
+from hypersdk.transfer.carried import carried
 from hypersdk.transfer.checksums import as_checksum
 from hypersdk.transfer.copies.items import Means, Outcome, done
 from hypersdk.transfer.copies.loads import Arriving, Held, Sent
 from hypersdk.transfer.copies.same import settle
 from hypersdk.transfer.copies.tally import Tally
-from hypersdk.transfer.flows.relay import carried
 from hypersdk.transfer.parts import Part
 from hypersdk.transfer.uploads.localsource import LocalSource
 from hypersdk.transfer.uploads.sending import PutPart, look

@@ -19,6 +19,7 @@ from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
 from hypersdk.storage.oci_headers import PART_SIZE
 from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, PutOptions, Store, Upload
+from hypersdk.transfer.carried import carried
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
 from hypersdk.transfer.flows.pipe import Pipe
@@ -111,12 +112,6 @@ def relay(
         lasting_upload(target, ref, noted, intent=intent, notes=notes, retrier=retrier) as lasting,
     ):
         return passing(lasting.size).in_parts(lasting, wire, retrier, options=options, put=put)
-
-
-def carried(info: ObjectInfo, put: PutOptions) -> PutOptions:
-    """What goes with a copy: what stands with its source, unless `put` says otherwise."""
-    metadata = {name: value for name, value in info.metadata.items() if name != PART_SIZE}
-    return replace(put, metadata={**metadata, **put.metadata}, headers={**info.headers, **put.headers})
 
 
 def _expect_relayable(source: Store, info: ObjectInfo, target: Store, ref: ObjectRef) -> None:
