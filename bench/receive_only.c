@@ -1,7 +1,8 @@
 /* The floor of a download: TLS on N connections in one thread, ranged GETs, every byte received and thrown away.
  *
  * cc -O2 -o receive_only receive_only.c -lssl -lcrypto
- * receive_only HOST PORT PATH SIZE CONNECTIONS PART_BYTES   (HOST is an IPv4 address; certificates are not verified)
+ * receive_only HOST PORT PATH SIZE CONNECTIONS PART_BYTES [plain]
+ * HOST is an IPv4 address; certificates are not verified. OpenSSL reads ahead unless "plain", as it does by itself.
  * Prints one line: bytes received, wall seconds, CPU seconds (user + system).
  */
 #include <arpa/inet.h>
@@ -65,13 +66,15 @@ static int take(Connection *c, char *buffer, int n) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) { fprintf(stderr, "receive_only HOST PORT PATH SIZE CONNECTIONS PART_BYTES\n"); return 2; }
+    if (argc < 7) { fprintf(stderr, "receive_only HOST PORT PATH SIZE CONNECTIONS PART_BYTES [plain]\n"); return 2; }
     host = argv[1]; path = argv[3]; size = atoll(argv[4]); part = atoll(argv[6]);
     int count = atoi(argv[5]), alive = 0, epoll = epoll_create1(0);
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_mode(context, SSL_MODE_AUTO_RETRY);
-    SSL_CTX_set_read_ahead(context, 1);
-    SSL_CTX_set_default_read_buffer_len(context, 128 * 1024);
+    if (argc == 7) {
+        SSL_CTX_set_read_ahead(context, 1);
+        SSL_CTX_set_default_read_buffer_len(context, 128 * 1024);
+    }
     static char buffer[BUFFER];
     struct timespec began, ended;
     clock_gettime(CLOCK_MONOTONIC, &began);

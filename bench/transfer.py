@@ -181,7 +181,7 @@ def row_z(bench: Bench) -> list[Entry]:
 def row_b(bench: Bench) -> list[Entry]:
     """Download 8 GiB of random bytes; who is slow runs once."""
     slow = ["rclone, defaults", "SDK managers, best", "SDK managers, defaults", "OCI CLI"]
-    fast = [OURS, "rclone, best", "C, receives only", "dd, writes only"]
+    fast = [OURS, "rclone, best", "C, receives only", "C, receives only, plain", "dd, writes only"]
     entries = {name: Entry(name) for name in [*fast, *slow]}
     return bench.play(
         [

@@ -122,13 +122,8 @@ def contestants(folder: Path) -> dict[str, Contestant]:
             get=lambda task: ["curl", "-sSf", "--cacert", task.site.authority, "-o", task.path, task.url],
             checks="nothing",
         ),
-        Contestant(
-            "C, receives only",
-            get=lambda task: [
-                receive, "127.0.0.1", str(task.site.port), task.url.partition(str(task.site.port))[2],
-                str((task.site.objects / task.name).stat().st_size), "8", "16777216",
-            ],
-        ),
+        Contestant("C, receives only", get=lambda task: _received(receive, task)),
+        Contestant("C, receives only, plain", get=lambda task: [*_received(receive, task), "plain"]),
         Contestant(
             "dd, writes only",
             get=lambda task: [
@@ -138,6 +133,11 @@ def contestants(folder: Path) -> dict[str, Contestant]:
         ),
     ]  # fmt: skip
     return {each.name: each for each in everybody}
+
+
+def _received(receive: Path, task: Task) -> list[str | Path]:
+    path, size = task.url.partition(str(task.site.port))[2], (task.site.objects / task.name).stat().st_size
+    return [receive, "127.0.0.1", str(task.site.port), path, str(size), "8", str(16 << 20)]
 
 
 RCLONE_DOWN = ("--multi-thread-streams", "8", "--multi-thread-cutoff", "64M")

@@ -1,13 +1,14 @@
 """Ranged reads of one object: into a partial file, or only to prove what is there.
 
 Rules of this file: every range is pinned by the object's etag, a changed object ends the transfer; bytes go from the
-wire into a reused buffer of 2 MiB, its CRC32C is taken while it is warm, then a thread writes it while the loop goes on
-receiving; a part counts when its last byte was written and its CRC is in the journal; memory is bounded by the parts in
-flight and the writes that wait. No file is named here. Measured: docs/decisions/0006-engine.md.
+wire into a reused buffer of 2 MiB; a thread takes its CRC32C and writes it while the loop goes on receiving; a part
+counts when its last byte was written and its CRC is in the journal; memory is bounded by the parts in flight and the
+writes that wait. No file is named here. Measured: docs/decisions/0006-engine.md.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from hypersdk.retry import Retrier
 from hypersdk.storage.local import file_errors
 from hypersdk.storage.protocol import LocalRange, Store
 from hypersdk.transfer.buffers import Buffer, BufferPool
-from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
+from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_combine, crc32c_of_parts
 from hypersdk.transfer.journal import Identity
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.partial import Partial, SealedPartial
@@ -225,7 +226,8 @@ class _Fetch:
         self._parallel = options.parallel
         self._pool = BufferPool(options.parallel + SPARE, BUFFER)
         self._waiter = retrier.waiter
-        self._writer = Writer(self.place.write, self._pool, start)
+        self._sums: dict[int, int] = {}
+        self._writer = Writer(self._write, self._pool, start)
         loop = PartLoop(wire, retrier, f"read {self.info.ref}", options.parallel)
         wanted = (part for gap in self._missing for part in split(gap, options.part_size))
         try:
@@ -262,8 +264,13 @@ class _Fetch:
         return buffer
 
     def hand_over(self, piece: Piece) -> None:
-        """Have a piece written."""
+        """Have a piece summed and written."""
         self._writer.put(piece)
+
+    def _write(self, offset: int, view: memoryview, *, skip_zeros: bool) -> int:
+        # In the writer's threads: `crc32c` lets go of the interpreter's lock, so that the loop goes on receiving.
+        self._sums[offset] = crc32c(view)
+        return self.place.write(offset, view, skip_zeros=skip_zeros)
 
     def _turn(self, moving: int, timeout: float | None = None) -> None:
         self._note(timeout)
@@ -275,11 +282,13 @@ class _Fetch:
     def _note(self, timeout: float | None = None) -> None:
         for piece, written in self._writer.done(timeout):
             self.progress.count(disk=written)
-            assert isinstance(piece.owner, _RangePart)
-            if piece.owner.stands(piece.length):
+            part = piece.owner
+            assert isinstance(part, _RangePart)
+            part.stands(ByteRange(piece.offset, piece.offset + piece.length), self._sums.pop(piece.offset))
+            if part.whole:
                 self._unsettled -= 1
-                self.place.record(piece.owner.wanted, piece.owner.crc)
-                self.done += piece.owner.wanted.length
+                self.place.record(part.wanted, part.crc)
+                self.done += part.wanted.length
 
 
 class _RangePart:
@@ -287,13 +296,12 @@ class _RangePart:
 
     def __init__(self, fetch: _Fetch, wanted: ByteRange) -> None:
         self.wanted = wanted
-        self.crc = 0
         self._fetch = fetch
         self._buffer: Buffer | None = None
         self._view: memoryview | None = None  # that of the buffer
         self._filled = 0
         self._handed = 0
-        self._standing = 0
+        self._standing: dict[ByteRange, int] = {}
         self._skip_zeros = False
         self._admitted = False
 
@@ -328,10 +336,20 @@ class _RangePart:
         """Hand over the rest."""
         self._flush()
 
-    def stands(self, length: int) -> bool:
-        """Count bytes that were written; says whether the range is whole."""
-        self._standing += length
-        return self._standing == self.wanted.length
+    def stands(self, piece: ByteRange, crc: int) -> None:
+        """Note bytes that were written, with their CRC32C."""
+        self._standing[piece] = crc
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of its bytes were written."""
+        return sum(each.length for each in self._standing) == self.wanted.length
+
+    @property
+    def crc(self) -> int:
+        """CRC32C of the whole range."""
+        pieces = sorted(self._standing.items(), key=lambda each: each[0].start)
+        return functools.reduce(lambda crc, each: crc32c_combine(crc, each[1], each[0].length), pieces, 0)
 
     def _take(self, data: memoryview) -> None:
         count = len(data)
@@ -362,8 +380,6 @@ class _RangePart:
     def _flush(self) -> None:
         if self._buffer is None:
             return
-        with self._buffer.view[: self._filled] as view:
-            self.crc = crc32c(view, self.crc)
         offset = self.wanted.start + self._handed
         piece = Piece(self, self._buffer, self._filled, offset, self._skip_zeros)
         self._handed += self._filled
