@@ -18,6 +18,7 @@ from filesystems import BTRFS, EXFAT, EXT4, TMPFS, XFS, Kind, mounted, run_as_ro
 from hyperexport import Ended, Hyperexport, Running
 from transfers import Cloud, fork, journaled, leftovers, wait_until
 
+import hypersdk
 from hypersdk import errors
 from hypersdk.model import ByteRange
 from hypersdk.transfer import partial
@@ -98,6 +99,19 @@ def test_full_disk(cloud: Cloud, tmp_path: Path, kind: Kind, name: str) -> None:
         assert sum(each.length for each in kept) >= ROOM / 2
         filler.unlink()
         finish(cloud, name, at / "disk", kept)
+
+
+@pytest.mark.parametrize("kind", [SMALL, XFS, BTRFS, TMPFS], ids=lambda kind: kind.name)
+def test_room_that_cannot_be_reserved(cloud: Cloud, tmp_path: Path, kind: Kind, name: str) -> None:
+    """With `preallocate` a disk without room for the whole is told before anything is fetched, and is not filled."""
+    config = replace(cloud.config, transfer=replace(cloud.config.transfer, preallocate=True))
+    with mounted(kind, tmp_path) as at:
+        fill(at, ROOM)
+        with pytest.raises(errors.DiskFull):
+            hypersdk.download(cloud.address(name), str(at / "disk"), config)
+        assert cloud.fetched(name) == []
+        assert not (at / "disk").exists()
+        assert os.statvfs(at).f_bavail > 0
 
 
 def test_full_disk_ends_the_command(cloud: Cloud, tmp_path: Path, name: str) -> None:

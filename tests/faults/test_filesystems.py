@@ -6,6 +6,7 @@ import mmap
 import random
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,17 @@ def test_zeros_take_no_room(cloud: Cloud, place: Path, kind: Kind, name: str, da
         assert (place / "disk").stat().st_blocks * 512 <= data * PART + SLACK
     cloud.upload(place / "disk", f"{name}/back")
     assert cloud.body(f"{name}/back") == body
+
+
+def test_room_is_reserved_when_asked(cloud: Cloud, place: Path, name: str) -> None:
+    """With `preallocate` a file of zeros takes all its room before its first byte, and holds the object's bytes."""
+    body = bytes(40 * PART) + BODY
+    cloud.put(name, body)
+    config = replace(cloud.config, transfer=replace(cloud.config.transfer, preallocate=True))
+    hypersdk.download(cloud.address(name), str(place / "disk"), config)
+    assert (place / "disk").read_bytes() == body
+    assert (place / "disk").stat().st_blocks * 512 >= len(body) - SLACK
+    assert leftovers(place) == []
 
 
 def test_whole_blocks_go_past_the_page_cache(place: Path, kind: Kind) -> None:

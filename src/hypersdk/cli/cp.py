@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hypersdk import errors
-from hypersdk.cli.options import connection_options, output_options, setting_option, verification_options
+from hypersdk.cli.options import (
+    connection_options,
+    output_options,
+    preallocate_option,
+    setting_option,
+    verification_options,
+)
 
 if TYPE_CHECKING:
     from hypersdk.cli.context import CliContext
@@ -37,6 +43,7 @@ STREAM = "-"
 @setting_option("--parallel", "parallel", "Most requests in flight at once; default: 16.", metavar="N")
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
 @setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")
+@preallocate_option
 @verification_options
 @connection_options()
 @output_options

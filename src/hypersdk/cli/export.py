@@ -13,7 +13,13 @@ import click
 
 from hypersdk import errors
 from hypersdk.cli.context import CliContext, open_context
-from hypersdk.cli.options import connection_options, output_options, setting_option, verification_options
+from hypersdk.cli.options import (
+    connection_options,
+    output_options,
+    preallocate_option,
+    setting_option,
+    verification_options,
+)
 from hypersdk.cli.output import Output, moment
 from hypersdk.cli.progress import progress
 from hypersdk.exports import api
@@ -48,6 +54,7 @@ RUNNING = "RUNNING"
 @setting_option("--parallel", "parallel", "Most parts of the disk in flight at once; default: 16.", metavar="N")
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
 @setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")
+@preallocate_option
 @verification_options
 @connection_options("compartment_ocid", "namespace", "bucket")
 @output_options

@@ -66,6 +66,18 @@ def setting_option(declaration: str, key: str, text: str, *, metavar: str) -> Ca
     )
 
 
+def preallocate_option(function: F) -> F:
+    """Add --preallocate: room for a whole file is taken before its first byte."""
+    return click.option(
+        "--preallocate",
+        "flag_preallocate",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, param, given: _collector("preallocate")(ctx, param, "true" if given else None),
+        help="Reserve a file's whole size on the disk before its first byte; it is not sparse then.",
+    )(function)
+
+
 def verification_options(function: F) -> F:
     """Add --checksum and --verify: how much is proven of a file that was fetched, and what it costs."""
     checksum = click.option(

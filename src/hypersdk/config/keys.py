@@ -258,6 +258,7 @@ _ALL = (
     Key("transfer", "bandwidth_limit", bandwidth, "off", spelling=Spelling(flag="bwlimit")),
     Key("transfer", "checksum", digests, "none"),
     Key("transfer", "verify", choice(RECEIVED, READ_BACK), RECEIVED),
+    Key("transfer", "preallocate", switch, "false"),
     Key("retry", "max_attempts", number(1, int), "5"),
     Key("retry", "initial_delay", duration, "2s"),
     Key("retry", "max_delay", duration, "30s"),

@@ -90,6 +90,7 @@ def load_config(
             Timetable.parse(str(merged.value("transfer.bandwidth_limit"))),
             digests=merged.names("transfer.checksum"),
             reread=merged.value("transfer.verify") == READ_BACK,
+            preallocate=bool(merged.value("transfer.preallocate")),
         )
         retry = RetryPolicy(
             max_attempts=merged.integer("retry.max_attempts"),

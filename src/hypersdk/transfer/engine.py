@@ -75,7 +75,7 @@ def download(
         HypersdkError: a part failed for good; finished parts are kept.
     """
     identity = Identity.of(info)
-    with Partial(destination) as partial:
+    with Partial(destination, preallocate=options.preallocate) as partial:
         waiter = retrier.waiter
         partial.resume(identity, lambda _: waiter.tick())
         if not info.etag:

@@ -36,6 +36,7 @@ class TransferOptions:
         bandwidth: bytes per second by the time of the week; None = no limit.
         digests: of a fetched file, besides its CRC32C: names out of `DIGESTS`; the file is read once for all of them.
         reread: read a fetched file back from the device and compare it with what was received.
+        preallocate: reserve a file's whole size before its first byte; it is not sparse then.
     """
 
     part_size: int = 16 * MIB
@@ -43,6 +44,7 @@ class TransferOptions:
     bandwidth: Timetable | None = None
     digests: tuple[str, ...] = ()
     reread: bool = False
+    preallocate: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -154,12 +154,14 @@ class Partial:
 
     Args:
         destination: final path; its directory must exist.
+        preallocate: reserve the object's whole size before its first byte.
 
     Raises:
         FileError: it cannot be opened, is a link, or another process writes it.
     """
 
-    def __init__(self, destination: str) -> None:
+    def __init__(self, destination: str, *, preallocate: bool = False) -> None:
+        self._preallocate = preallocate
         self._directory, self._name = os.path.split(destination)
         self.path = str(Path(self._directory, partial_name(self._name)))
         self.verified: dict[ByteRange, int] = {}
@@ -199,6 +201,7 @@ class Partial:
                 for known in bad:
                     del self.verified[known]
                 self._journal.readmit(bad, boot_id, place)
+            self._reserve()
 
     def reset(self, identity: Identity) -> None:
         """Forget all bytes: they were proven bad."""
@@ -354,8 +357,18 @@ class Partial:
         self._journal.begin(identity, boot_id, place)
         os.ftruncate(self._file, 0)
         os.ftruncate(self._file, identity.size)
+        try:
+            self._reserve()
+        except OSError:
+            os.ftruncate(self._file, 0)  # else what was reserved so far would keep the disk full
+            raise
         os.fsync(self._handle)
         self._begun = True
+
+    def _reserve(self) -> None:
+        if self._preallocate and self._size > 0:
+            # Reserved blocks read as zeros and still count as holes (lseek(2)): zeros need not be written here either.
+            os.posix_fallocate(self._file, 0, self._size)
 
     def _read_back(self, tick: Callable[[int], None] | None) -> Iterator[tuple[ByteRange, bool]]:
         buffer, done = bytearray(READ_BACK), 0
