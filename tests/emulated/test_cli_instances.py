@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator import Emulator, compartment_id, instance_id, make_seed
+from emulator import Emulator, compartment_id, instance_id
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., Emulator]
@@ -43,10 +43,8 @@ def run(tmp_path: Path) -> Run:
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """One emulator for tests that change nothing."""
-    folder = tmp_path_factory.mktemp("calm")
-    emulator = Emulator(make_seed(folder / "seed", disks=1, disk_size=1 << 20), folder / "state").start()
-    yield emulator
-    emulator.stop()
+    with running_emulator(tmp_path_factory) as emulator:
+        yield emulator
 
 
 def change(seed: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.protocol import PutOptions
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.copies import landing
-from hypersdk.transfer.copies.copying import copy_item, copy_items, finer
+from hypersdk.transfer.copies.copying import copy_items, finer
 from hypersdk.transfer.copies.items import Item
 from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.partial import journal_name, partial_name
@@ -125,12 +125,21 @@ def test_more_items_than_a_page(oci_emulator, tmp_path):
     with two_buckets(oci_emulator, tmp_path) as cloud:
         copies = Copies(cloud, tmp_path)
         plant(copies.source, files)
-        means = cloud.means | {"options": TransferOptions(PART, 16)}
+        options = TransferOptions(PART, 16)
         up = items(copies.files, folder(copies.source), cloud.ref("in/"))
-        assert sum(each.kind == "done" for each in copy_items(up, copies.files, cloud.store, **means)) == 1001
+        assert (
+            sum(
+                each.kind == "done"
+                for each in copy_items(up, cloud.between(copies.files, cloud.store, options=options))
+            )
+            == 1001
+        )
         paged = OciStore(cloud.wiring.session, cloud.wiring.wire, cloud.wiring.retrier.call, page=100)
         down = items(paged, cloud.ref("in/"), folder(copies.target))
-        assert sum(each.kind == "done" for each in copy_items(down, paged, copies.files, **means)) == 1001
+        assert (
+            sum(each.kind == "done" for each in copy_items(down, cloud.between(paged, copies.files, options=options)))
+            == 1001
+        )
         assert planted(copies.target) == files
 
 
@@ -171,14 +180,15 @@ def test_a_stop_ends_all_that_is_left(copies, stop):
 
 
 def test_one_item_alone(copies, cloud):
-    """copy_item tells the same of one object as copy_items of many, and never raises an error of the tree."""
+    """One object alone is done, skipped the next time, and failed if it is absent; nothing is raised."""
     (large, absent) = (cloud.store.head(cloud.ref("large/a", HERE)), cloud.ref("absent", HERE))
     target = replace(folder(copies.target), name="new/a")
-    first = copy_item(Item(large, target), cloud.store, copies.files, **cloud.means)
-    again = copy_item(Item(large, target), cloud.store, copies.files, **cloud.means)
+    means = cloud.between(cloud.store, copies.files)
+    (first,) = copy_items([Item(large, target)], means)
+    (again,) = copy_items([Item(large, target)], means)
     assert (first.kind, first.moved, again.kind, again.moved) == ("done", large.size, "skipped", 0)
     missing = Item(replace(large, ref=absent), replace(target, name="other"))
-    failed = copy_item(missing, cloud.store, copies.files, **cloud.means)
+    (failed,) = copy_items([missing], means)
     assert (failed.kind, type(failed.error)) == ("failed", errors.NotFoundError)
     assert not (copies.target / "other").exists()
 

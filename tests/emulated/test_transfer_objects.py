@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from emulator import Emulator, make_seed
+from emulator import Emulator
 from http_store import retrier
+from own_bucket import running_emulator
 
 from hypersdk import errors
 from hypersdk.config import load_config
@@ -62,10 +63,8 @@ class Place:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory) -> Iterator[Emulator]:
-    folder = tmp_path_factory.mktemp("transfer")
-    emulator = Emulator(make_seed(folder / "seed", disks=1, disk_size=1 << 20), folder / "state").start()
-    yield emulator
-    emulator.stop()
+    with running_emulator(tmp_path_factory) as emulator:
+        yield emulator
 
 
 @pytest.fixture

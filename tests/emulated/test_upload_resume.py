@@ -13,22 +13,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from emulator import Emulator, make_seed
+from emulator import Emulator
 from http_store import retrier
+from own_bucket import own_bucket, running_emulator
 
 from hypersdk import errors
-from hypersdk.config import load_config
 from hypersdk.events import Event, Note
 from hypersdk.model import ConnectionSettings, ObjectInfo, ObjectRef
 from hypersdk.storage import url
-from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.backends.web import LinkStore
 from hypersdk.storage.protocol import PutCondition, PutOptions, Store, Upload
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.transfer.uploads import uploadjournal
 from hypersdk.transfer.uploads.upload import upload
-from hypersdk.vendors.oci.session import open_session
 from hypersdk.waiting import StopFlag, Waiter
 from hypersdk.wire.loop import Wire
 
@@ -114,24 +112,16 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory) -> Iterator[Emulator]:
-    folder = tmp_path_factory.mktemp("uploads")
-    emulator = Emulator(make_seed(folder / "seed", disks=1, disk_size=1 << 20), folder / "state").start()
-    yield emulator
-    emulator.stop()
+    with running_emulator(tmp_path_factory) as emulator:
+        yield emulator
 
 
 @pytest.fixture
 def desk(emulator, tmp_path) -> Iterator[Desk]:
-    flags = {"config_file": str(emulator.config_file), "endpoint": emulator.endpoint}
-    session = open_session(load_config(flags, environ={}, cwd=str(tmp_path), home=str(tmp_path)).oci)
-    name = f"bucket-{tmp_path.name}"
-    details = {"name": name, "compartmentId": emulator.seed.compartment}
-    assert emulator.call("POST", f"/n/{emulator.namespace}/b", details).status == 200
-    with Wire(session.connection) as wire:
-        desk = Desk(emulator, OciStore(session, wire), wire, name, tmp_path)
+    with own_bucket(emulator, tmp_path) as (store, wire, root):
+        desk = Desk(emulator, store, wire, root.bucket, tmp_path)
         desk.source.write_bytes(BODY)
         yield desk
-    assert emulator.unconsumed() == []
 
 
 def test_broken_upload_goes_on(desk):

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from emulator import Emulator, make_seed
+from emulator import Emulator
 from http_store import retrier
+from own_bucket import own_bucket, running_emulator
 
 from hypersdk import errors
-from hypersdk.config import load_config
 from hypersdk.model import ObjectInfo, ObjectRef
 from hypersdk.storage.backends.oci import OciStore
 from hypersdk.storage.protocol import PutCondition, PutOptions
@@ -24,7 +24,6 @@ from hypersdk.transfer.options import TransferOptions
 from hypersdk.transfer.parts import PartLoop
 from hypersdk.transfer.uploads.sending import PutPart
 from hypersdk.transfer.uploads.upload import upload
-from hypersdk.vendors.oci.session import open_session
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Source
 
@@ -64,23 +63,14 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def emulator(tmp_path_factory) -> Iterator[Emulator]:
-    folder = tmp_path_factory.mktemp("uploads")
-    emulator = Emulator(make_seed(folder / "seed", disks=1, disk_size=1 << 20), folder / "state").start()
-    yield emulator
-    emulator.stop()
+    with running_emulator(tmp_path_factory) as emulator:
+        yield emulator
 
 
 @pytest.fixture
 def desk(emulator, tmp_path) -> Iterator[Desk]:
-    flags = {"config_file": str(emulator.config_file), "endpoint": emulator.endpoint}
-    session = open_session(load_config(flags, environ={}, cwd=str(tmp_path), home=str(tmp_path)).oci)
-    name = f"bucket-{tmp_path.name}"
-    details = {"name": name, "compartmentId": emulator.seed.compartment}
-    assert emulator.call("POST", f"/n/{emulator.namespace}/b", details).status == 200
-    with Wire(session.connection) as wire:
-        root = ObjectRef("oci", emulator.namespace, name, "")
-        yield Desk(emulator, OciStore(session, wire), wire, root, tmp_path / "source")
-    assert emulator.unconsumed() == []
+    with own_bucket(emulator, tmp_path) as (store, wire, root):
+        yield Desk(emulator, store, wire, root, tmp_path / "source")
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 3 * MIB])

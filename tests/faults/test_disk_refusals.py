@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from emulator import Emulator, make_seed
 from filesystems import BTRFS, EXFAT, EXT4, TMPFS, XFS, Kind, mounted, run_as_root
 from hyperexport import Ended, Hyperexport, Running
+from own_bucket import running_emulator
 from transfers import Cloud, fork, journaled, leftovers, wait_until
 
 import hypersdk
@@ -46,10 +46,8 @@ chown "$owner" "$at/home"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder = tmp_path_factory.mktemp("cloud")
-    emulator = Emulator(make_seed(folder / "seed", disks=1, disk_size=1 << 20), folder / "state").start()
-    yield Cloud(emulator, folder)
-    emulator.stop()
+    with running_emulator(tmp_path_factory) as emulator:
+        yield Cloud(emulator, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def test_nothing_is_done_before_it_is_durable(copies, cloud, monkeypatch):
     monkeypatch.setattr(landing.os, "fsync", synced)
     monkeypatch.setattr(landing.os, "link", linked)
     wanted = items(cloud.store, cloud.ref("", HERE), folder(copies.target))
-    for outcome in copy_items(wanted, cloud.store, copies.files, **cloud.means):
+    for outcome in copy_items(wanted, cloud.between(cloud.store, copies.files)):
         path = copies.target / outcome.item.target.name
         named = happened.index(("link", path.stat().st_ino))
         assert ("file", path.stat().st_ino) in happened[:named]
@@ -312,9 +312,8 @@ def test_who_stops_listening_leaves_whole_files_only(copies, cloud):
     """A caller that takes no more outcomes abandons what is in flight; the wire is good for the next copy."""
     files = bodies(60)
     copies.fill(files)
-    outcomes = copy_items(
-        items(cloud.store, cloud.ref("", HERE), folder(copies.target)), cloud.store, copies.files, **cloud.means
-    )
+    wanted = items(cloud.store, cloud.ref("", HERE), folder(copies.target))
+    outcomes = copy_items(wanted, cloud.between(cloud.store, copies.files))
     assert next(outcomes).kind == "done"
     outcomes.close()
     found = planted(copies.target)
@@ -332,7 +331,7 @@ from hypersdk.model import ObjectRef
 from hypersdk.storage.backends.file import FileStore
 from hypersdk.transfer.buffers import BUFFER
 from hypersdk.transfer.copies.copying import copy_items
-from hypersdk.transfer.options import TransferOptions
+from hypersdk.transfer.copies.items import Means
 from hypersdk.waiting import Waiter
 from hypersdk.wiring import Wiring
 
@@ -340,7 +339,8 @@ config_file, endpoint, namespace, target = sys.argv[1:]
 emulator = SimpleNamespace(config_file=config_file, endpoint=endpoint)
 with Wiring(settings(emulator, Path(target)), Waiter()) as wiring:
     store, here = wiring.oci_store, ObjectRef("oci", namespace, "here", "")
-    for outcome in copy_items(items(store, here, folder(target)), store, FileStore(), **wiring.moving(None)):
+    means = Means(store, FileStore(), wiring.wire, wiring.retrier, wiring.config.transfer)
+    for outcome in copy_items(items(store, here, folder(target)), means):
         print(outcome.kind, outcome.item.source.ref.name, flush=True)
 """
 
@@ -391,7 +391,7 @@ def test_items_are_taken_only_as_they_can_move(copies, cloud, monkeypatch, way):
             yield item
 
     source = cloud.store if way == "down" else copies.files
-    for outcome in copy_items(wanted(), source, copies.files, **cloud.means):
+    for outcome in copy_items(wanted(), cloud.between(source, copies.files)):
         under_way.remove(outcome.item.source.ref.name)
     assert not under_way
     assert most <= small.BACKLOG + PARALLEL + 1
@@ -405,7 +405,7 @@ def test_a_listing_that_breaks_ends_after_what_it_gave(copies, cloud):
         yield from items(cloud.store, cloud.ref("", HERE), folder(copies.target))
         raise errors.ServiceError("the listing broke")
 
-    told = copy_items(wanted(), cloud.store, copies.files, **cloud.means)
+    told = copy_items(wanted(), cloud.between(cloud.store, copies.files))
     assert [next(told).kind for _ in FILES] == ["done"] * len(FILES)
     with pytest.raises(errors.ServiceError, match="the listing broke"):
         next(told)

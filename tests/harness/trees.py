@@ -15,6 +15,7 @@ from hypersdk.storage.backends.file import FileStore
 from hypersdk.storage.protocol import Store
 from hypersdk.transfer.copies.copying import copy_items
 from hypersdk.transfer.copies.items import Item, Outcome
+from hypersdk.transfer.engine import unwatched
 
 
 def bodies(count: int, size: int = 3000, seed: int = 5) -> dict[str, bytes]:
@@ -90,7 +91,8 @@ class Copies:
         self, store: Store, source: ObjectRef, target: Store, ref: ObjectRef, *, listed: bool = False, **fields: Any
     ) -> dict[str, Outcome]:
         wanted = fields.pop("wanted", None) or items(store, source, ref, look=target if listed else None)
-        outcomes = list(copy_items(wanted, store, target, **(self.cloud.means | fields)))
+        advanced = fields.pop("advanced", unwatched)
+        outcomes = list(copy_items(wanted, self.cloud.between(store, target, **fields), advanced))
         named = {outcome.item.source.ref.name: outcome for outcome in outcomes}
         assert len(named) == len(outcomes), "one outcome for each item"
         return named

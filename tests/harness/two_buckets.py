@@ -14,6 +14,8 @@ import oci
 from hypersdk.config import Config, load_config
 from hypersdk.model import ObjectRef
 from hypersdk.storage.backends.oci import OciStore
+from hypersdk.storage.protocol import Store
+from hypersdk.transfer.copies.items import Means
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.waiting import StopFlag, Waiter
 from hypersdk.wiring import Wiring
@@ -43,6 +45,10 @@ class TwoBuckets:
         """How bytes move."""
         options = TransferOptions(PART, PARALLEL)
         return {"wire": self.wiring.wire, "retrier": self.wiring.retrier, "options": options}
+
+    def between(self, source: Store, target: Store, **fields: Any) -> Means:
+        """How copies go from store to store."""
+        return Means(source, target, **(self.means | fields))
 
     def ref(self, name: str, bucket: str = THERE) -> ObjectRef:
         """The address of an object."""

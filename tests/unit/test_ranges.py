@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypersdk.model import ByteRange
+from hypersdk.storage.protocol import Capabilities
 from hypersdk.transfer.ranges import gaps, part_size_for, split
 
 PART = 16
@@ -47,8 +48,8 @@ def test_gaps_are_what_is_missing(size, have):
 
 def test_part_size_obeys_the_service():
     """The part size grows when there would be too many parts, and stays within the service's limits."""
-    limits = {"smallest": 5, "largest": 1000, "max_parts": 10}
-    assert part_size_for(99, 20, **limits) == 20
-    assert part_size_for(1001, 20, **limits) == 101
-    assert part_size_for(10, 1, **limits) == 5
-    assert part_size_for(10, 5000, **limits) == 1000
+    able = Capabilities(min_part_size=5, max_part_size=1000, max_parts=10)
+    assert part_size_for(99, 20, able) == 20
+    assert part_size_for(1001, 20, able) == 101
+    assert part_size_for(10, 1, able) == 5
+    assert part_size_for(10, 5000, able) == 1000

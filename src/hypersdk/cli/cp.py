@@ -73,16 +73,17 @@ def command(ctx: click.Context, /, places: tuple[str, ...], **given: Any) -> int
 
 
 def _two(places: Sequence[str], ctx: click.Context) -> Sequence[str]:
-    if not places:
-        raise click.UsageError("missing arguments 'SRC DST'", ctx)
-    if len(places) == 1:
-        raise click.UsageError("missing argument 'DST'", ctx)
-    if len(places) > 2:  # noqa: PLR2004 - both
-        raise errors.UsageError(
-            f"one SRC and one DST are taken, not {len(places)} places",
-            hint="put a pattern in quotes, so that the shell leaves it to us: 'disks/*.raw'",
-        )
-    return places
+    match places:
+        case []:
+            raise click.UsageError("missing arguments 'SRC DST'", ctx)
+        case [_]:
+            raise click.UsageError("missing argument 'DST'", ctx)
+        case [_, _]:
+            return places
+    raise errors.UsageError(
+        f"one SRC and one DST are taken, not {len(places)} places",
+        hint="put a pattern in quotes, so that the shell leaves it to us: 'disks/*.raw'",
+    )
 
 
 def _put(given: Mapping[str, Any]) -> PutOptions:

@@ -1,4 +1,4 @@
-"""What a refusal by Object Storage means, for signed requests and for pre-authenticated ones. Pure."""
+"""What replies of Object Storage mean, to signed requests and to pre-authenticated ones. Pure."""
 
 from __future__ import annotations
 
@@ -52,4 +52,5 @@ def described(ref: ObjectRef, headers: Mapping[str, str]) -> ObjectInfo:
         read_date(headers.get("last-modified")),
         version=headers.get("version-id"),
         multipart_md5=oci_headers.multipart_md5(headers),
+        headers=oci_headers.kept(headers),
     )

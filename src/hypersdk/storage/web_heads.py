@@ -37,9 +37,7 @@ WHOLE_ONLY = Reply(HTTPStatus.OK, {"accept-ranges": "none"}, 0)
 EMPTY = Reply(HTTPStatus.OK, {"accept-ranges": "bytes", "content-length": "0"}, 0)
 """What is known of an object that has not even a first byte (416; RFC 9110, 14.1.2)."""
 
-_DISKS = frozenset(
-    "7z bz2 gz img iso oci ova ovf qcow qcow2 raw tar tgz vdi vhd vhdx vma vmdk xva xz zip zst".split()  # noqa: SIM905
-)
+_DISK = re.compile(r"7z|bz2|gz|img|iso|oci|ova|ovf|qcow2?|raw|tar|tgz|vdi|vhdx?|vma|vmdk|xva|xz|zip|zst", re.IGNORECASE)
 """Endings of names that no web page has."""
 
 
@@ -108,7 +106,7 @@ def describe(ref: ObjectRef, reply: Reply) -> ObjectInfo:
     """
     headers = reply.headers
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in {"text/html", "application/xhtml+xml"} and ref.name.rpartition(".")[2].lower() in _DISKS:
+    if kind in {"text/html", "application/xhtml+xml"} and _DISK.fullmatch(ref.name.rpartition(".")[2]):
         raise errors.ReplyRefused(
             f"{ref}: the server sends a web page ({kind})",
             resource=str(ref),

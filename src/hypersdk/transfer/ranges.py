@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from hypersdk.model import ByteRange
+from hypersdk.storage.protocol import Capabilities
 
 
 def split(whole: ByteRange, part_size: int) -> Iterator[ByteRange]:
@@ -28,15 +29,13 @@ def gaps(size: int, have: Iterable[ByteRange]) -> Iterator[ByteRange]:
         yield ByteRange(reached, size)
 
 
-def part_size_for(size: int, wanted: int, *, smallest: int, largest: int, max_parts: int) -> int:
+def part_size_for(size: int, wanted: int, able: Capabilities) -> int:
     """The part size for an upload: `wanted`, unless the service's limits demand another.
 
     Args:
         size: bytes of the whole.
         wanted: bytes per part as asked for.
-        smallest: fewest bytes of a part, the last excepted.
-        largest: most bytes of a part.
-        max_parts: most parts.
+        able: the service's limits.
     """
-    needed = -(-size // max_parts)
-    return min(max(wanted, needed, smallest, 1), largest)
+    needed = -(-size // able.max_parts)
+    return min(max(wanted, needed, able.min_part_size, 1), able.max_part_size)

@@ -110,13 +110,7 @@ class _Body:
         Raises:
             ReplyRefused: nothing shows that this was all of it.
         """
-        framed = "content-length" in reply.headers or "chunked" in reply.headers.get("transfer-encoding", "").lower()
-        if self._info.size == UNKNOWN_SIZE and not framed:
-            raise errors.ReplyRefused(
-                f"{self._info.ref}: the server does not say how large it is, nor where it ends",
-                resource=str(self._info.ref),
-                hint="fetch it with another tool, then give the file",
-            )
+        expect_framed(self._info, reply)
         self._flush()
 
     def _take(self, data: memoryview) -> None:
@@ -135,3 +129,18 @@ class _Body:
             self._progress.count(disk=self._partial.write(self._written, view, skip_zeros=True))
         self._written += self._filled
         self._filled = 0
+
+
+def expect_framed(info: ObjectInfo, reply: Reply) -> None:
+    """See that a whole body told its end: by its length, in chunks, or because the size is known.
+
+    Raises:
+        ReplyRefused: it may have been cut, and nobody could tell.
+    """
+    framed = "content-length" in reply.headers or "chunked" in reply.headers.get("transfer-encoding", "").lower()
+    if info.size == UNKNOWN_SIZE and not framed:
+        raise errors.ReplyRefused(
+            f"{info.ref}: the server does not say how large it is, nor where it ends",
+            resource=str(info.ref),
+            hint="fetch it with another tool, then give the file",
+        )

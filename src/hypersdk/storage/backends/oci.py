@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -76,19 +77,7 @@ class OciStore:
         except errors.NotFoundError as error:
             self._demand_listed(ref, error)
             headers = self._head_listed(ref)
-        return ObjectInfo(
-            ref,
-            _size(ref, headers),
-            headers.get("etag", ""),
-            oci_headers.checksums(headers),
-            oci_headers.metadata(headers),
-            headers.get("storage-tier", ""),
-            headers.get("archival-state", ""),
-            read_date(headers.get("last-modified")),
-            version=headers.get("version-id"),
-            multipart_md5=oci_headers.multipart_md5(headers),
-            headers=oci_headers.kept(headers),
-        )
+        return oci_replies.described(ref, headers)
 
     def exists(self, ref: ObjectRef) -> bool:
         """Whether the object is there; permission errors and an absent bucket are raised, never taken for absence."""
@@ -128,7 +117,9 @@ class OciStore:
             headers["range"] = wanted.header()
         query = {"versionId": info.ref.version} if info.ref.version else {}
         expect = Expectation(range=wanted, size=info.size, etag=info.etag or None)
-        return self._request("GET", _with_query(self._url("o", info.ref), query), info.ref, headers, expect)
+        return self._request(
+            "GET", _with_query(self._url("o", info.ref), query), info.ref, headers=headers, expect=expect
+        )
 
     def put(self, ref: ObjectRef, body: bytes, options: PutOptions = NO_OPTIONS) -> ObjectInfo:
         """Write a small object from memory; the service checks its bytes against a checksum."""
@@ -145,7 +136,7 @@ class OciStore:
             **(oci_headers.checksum_headers(options.checksum) if options.checksum else {}),
             **oci_headers.metadata_headers(options.metadata),
         }
-        return self._request("PUT", Secret(self._url("o", ref)), ref, headers, Expectation(needs="etag"))
+        return self._request("PUT", Secret(self._url("o", ref)), ref, headers=headers, expect=Expectation(needs="etag"))
 
     def put_reply(self, ref: ObjectRef, length: int, options: PutOptions, reply: Reply) -> ObjectInfo:
         """What the reply to a `put_request` says of the object; other bytes than were sent are taken back."""
@@ -216,7 +207,7 @@ class OciStore:
         stated = oci_headers.checksum_headers(checksum) if checksum else oci_headers.COMPUTE_CRC32C
         expect = Expectation(needs="etag", echoes=oci_headers.echoes(stated))
         url = _with_query(self._url("u", upload.ref), query)
-        return self._request("PUT", url, upload.ref, {**headers, **stated}, expect)
+        return self._request("PUT", url, upload.ref, headers={**headers, **stated}, expect=expect)
 
     def list_parts(self, upload: Upload) -> Iterator[Part]:
         """Parts that the service has, every page, by number."""
@@ -296,7 +287,7 @@ class OciStore:
     def _remove(self, what: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], absent: str) -> None:
         """Delete something, even if somebody has asked to stop; absent is fine."""
         expect = Expectation(statuses=frozenset({HTTPStatus.OK, HTTPStatus.NO_CONTENT}), needs="opc-request-id")
-        request = self._request("DELETE", url, ref, headers, expect, what)
+        request = self._request("DELETE", url, ref, headers=headers, expect=expect, what=what)
         _absent_is_fine(absent, lambda: self._wire.call(request, to_the_end=True))
 
     def _pages(
@@ -325,7 +316,7 @@ class OciStore:
     ) -> tuple[T, Reply]:
         """One page; a reply that cannot be read is asked for again like any other that is not what it must be."""
         place = _with_query(url, {**query, "limit": str(limit or self._limit)})
-        request = self._request("GET", place, ref, {}, Expectation(needs="opc-request-id"), what)
+        request = self._request("GET", place, ref, expect=Expectation(needs="opc-request-id"), what=what)
 
         def ask() -> tuple[T, Reply]:
             reply = self._wire.call(request)
@@ -338,7 +329,9 @@ class OciStore:
     ) -> Reply:
         """One request with a JSON body, which is signed with it."""
         body = json.dumps(details, separators=(",", ":")).encode()
-        request = self._request("POST", url, ref, headers, Expectation(needs="opc-request-id"), what)
+        request = self._request(
+            "POST", url, ref, headers=headers, expect=Expectation(needs="opc-request-id"), what=what
+        )
         sign = partial(self._session.sign_json, body=body)
         return self._wire.call(replace(request, sign=sign), body)
 
@@ -346,7 +339,9 @@ class OciStore:
         _demand_name("look at object", ref)
         query = {"versionId": ref.version} if ref.version else {}
         expect = Expectation(needs="opc-request-id")
-        return self._wire.call(self._request("HEAD", _with_query(self._url("o", ref), query), ref, {}, expect)).headers
+        return self._wire.call(
+            self._request("HEAD", _with_query(self._url("o", ref), query), ref, expect=expect)
+        ).headers
 
     def _demand_listed(self, ref: ObjectRef, error: errors.NotFoundError) -> None:
         """Find out what a HEAD's 404 means: its reply has no body, a listing of the same name has one.
@@ -392,8 +387,15 @@ class OciStore:
     def _bucket_url(self, kind: str, ref: ObjectRef) -> str:
         return self._url(kind, replace(ref, name="")).removesuffix("/")
 
-    def _request(  # noqa: PLR0917 - what every request of this store has
-        self, method: str, url: Secret, ref: ObjectRef, headers: Mapping[str, str], expect: Expectation, what: str = ""
+    def _request(
+        self,
+        method: str,
+        url: Secret,
+        ref: ObjectRef,
+        *,
+        expect: Expectation,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        what: str = "",
     ) -> Request:
         explain = partial(self._explain, what=what or method)
         return Request(method, url, str(ref), headers, self._session.sign, expect, explain)
@@ -418,13 +420,6 @@ def _absent_is_fine(code: str, function: Callable[[], object]) -> None:
         # Only the thing itself may be absent: a bucket that we cannot see proves nothing about what is in it.
         if error.service_code != code:
             raise
-
-
-def _size(ref: ObjectRef, headers: Mapping[str, str]) -> int:
-    text = headers.get("content-length", "")
-    if not text.isdecimal():
-        raise errors.ReplyRefused(f"look at object: {ref}: a reply without a size", resource=str(ref))
-    return int(text)
 
 
 def _with_query(url: str, query: Mapping[str, str]) -> Secret:

@@ -13,21 +13,19 @@ from dataclasses import replace
 
 from hypersdk import errors, events
 from hypersdk.model import Checksum, ObjectInfo
-from hypersdk.retry import Retrier
 from hypersdk.storage import local
-from hypersdk.storage.protocol import NO_OPTIONS, PutOptions, Store
+from hypersdk.storage.protocol import PutOptions
 from hypersdk.transfer.copies.items import Item, Means, Outcome, done, ended_by
 from hypersdk.transfer.copies.same import expect_readable, settle
 from hypersdk.transfer.copies.small import copy_small, ends_all, is_small
 from hypersdk.transfer.copies.tally import Tally
 from hypersdk.transfer.engine import Advanced, unwatched
 from hypersdk.transfer.files import fetch_file
-from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
+from hypersdk.transfer.options import MIB, TransferOptions
 from hypersdk.transfer.partial import sweep as sweep_partial
 from hypersdk.transfer.uploads.sending import look
 from hypersdk.transfer.uploads.upload import upload
 from hypersdk.transfer.uploads.uploadjournal import sweep as sweep_journal
-from hypersdk.wire.loop import Wire
 
 WAITING = 1000
 """Large items that are put aside until the small ones among them have moved; each is only its description."""
@@ -37,32 +35,13 @@ FINEST = 4 * MIB
 """An object with fewer parts than connections is cut finer, but no part is smaller than this for that reason."""
 
 
-def copy_items(
-    items: Iterable[Item],
-    source: Store,
-    target: Store,
-    *,
-    wire: Wire,
-    retrier: Retrier,
-    options: TransferOptions = DEFAULTS,
-    advanced: Advanced = unwatched,
-    put: PutOptions = NO_OPTIONS,
-    overwrite: bool = False,
-    journal: str | None = None,
-) -> Iterator[Outcome]:
+def copy_items(items: Iterable[Item], means: Means, advanced: Advanced = unwatched) -> Iterator[Outcome]:
     """Copy many objects: small ones many at once, large ones one by one, each with all the parallelism there is.
 
     Args:
         items: what, and where to. Taken lazily, so that a listing may go on while objects move.
-        source: the store of all sources.
-        target: the store of all targets.
-        wire: moves the bytes.
-        retrier: policy, waiter, network monitor and refresh of the run.
-        options: how transfers are cut.
+        means: the stores, and how bytes move.
         advanced: told (bytes done, bytes of all items taken so far); those of items that need not move are done, too.
-        put: metadata and content type of what is written to a cloud; its condition is ignored.
-        overwrite: replace what stands at a target with other bytes.
-        journal: directory of upload journals; None = an interrupted upload is aborted.
 
     Yields:
         How each item ended, in the order of their ends. One that ends for a reason that would end every other (no
@@ -71,12 +50,11 @@ def copy_items(
     Raises:
         HypersdkError: `items` raised it; all that were taken have been told before.
     """
-    means = Means(source, target, wire, retrier, options, put, overwrite, journal)
-    tally = Tally(advanced, retrier.waiter.report)
+    tally = Tally(advanced, means.retrier.waiter.report)
     pending, aside = iter(items), deque[Item]()
     end: errors.HypersdkError | None = None
     while end is None:
-        for outcome in copy_small(_small_ones(pending, aside, options), means, tally):
+        for outcome in copy_small(_small_ones(pending, aside, means.options), means, tally):
             yield outcome
             end = end or _end_of_all(outcome)
         if not aside and end is None:
@@ -119,39 +97,6 @@ def _copy_large(item: Item, means: Means, tally: Tally) -> Outcome:
     tally.settle(max(0, item.source.size))
     tally.turn()
     return outcome
-
-
-def copy_item(
-    item: Item,
-    source: Store,
-    target: Store,
-    *,
-    wire: Wire,
-    retrier: Retrier,
-    options: TransferOptions = DEFAULTS,
-    advanced: Advanced = unwatched,
-    put: PutOptions = NO_OPTIONS,
-    overwrite: bool = False,
-    journal: str | None = None,
-) -> Outcome:
-    """Copy one object with all the parallelism there is; what an interrupted copy moved is kept where that is possible.
-
-    Args:
-        item: what, and where to.
-        source: the store of its source.
-        target: the store of its target.
-        wire: moves the bytes.
-        retrier: policy, waiter, network monitor and refresh of the run.
-        options: how it is cut.
-        advanced: told how many bytes are done.
-        put: metadata and content type of what is written to a cloud; its condition is ignored.
-        overwrite: replace what stands at the target with other bytes.
-        journal: directory of upload journals; None = an interrupted upload is aborted.
-
-    Returns:
-        How it ended; no error of our tree is raised.
-    """
-    return _copy(item, Means(source, target, wire, retrier, options, put, overwrite, journal), advanced)
 
 
 def _copy(item: Item, means: Means, advanced: Advanced) -> Outcome:

@@ -177,18 +177,7 @@ def carry_out(plan: CopyPlan, means: Means, advanced: Advanced = unwatched) -> I
     for item in plan.directories:
         yield _make(item, means)
     total = plan.size  # a sum over all items, and progress comes with every turn
-    yield from copy_items(
-        plan.items,
-        means.source,
-        means.target,
-        wire=means.wire,
-        retrier=means.retrier,
-        options=means.options,
-        put=means.put,
-        overwrite=means.overwrite,
-        journal=means.journal,
-        advanced=lambda finished, _taken: advanced(finished, total),
-    )
+    yield from copy_items(plan.items, means, lambda finished, _taken: advanced(finished, total))
 
 
 def foresee(plan: CopyPlan, means: Means) -> Iterator[tuple[Item, Outcome | None]]:

@@ -18,9 +18,9 @@ from hypersdk.transfer.engine import Progress
 from hypersdk.transfer.flows.inflow import Inflow
 from hypersdk.transfer.flows.silence import Silence
 from hypersdk.transfer.flows.wholeflow import WholeInflow
-from hypersdk.transfer.flows.writes import fresh_upload
 from hypersdk.transfer.parts import TURN
 from hypersdk.transfer.uploads.committing import commit_checked
+from hypersdk.transfer.uploads.writes import fresh_upload
 
 
 def place_stream(

@@ -18,14 +18,13 @@ from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
 from hypersdk.storage.oci_headers import PART_SIZE
-from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, PutOptions, Store, Upload
+from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, PutOptions, Store
 from hypersdk.transfer.carried import carried
 from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
 from hypersdk.transfer.flows.pipe import Pipe
 from hypersdk.transfer.flows.streams import send_stream
 from hypersdk.transfer.flows.wholeflow import WholeInflow
-from hypersdk.transfer.flows.writes import put_source
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import Part as PartOfLoop
 from hypersdk.transfer.parts import PartLoop
@@ -35,6 +34,7 @@ from hypersdk.transfer.uploads.lasting import Lasting, lasting_upload
 from hypersdk.transfer.uploads.localsource import SourceFile
 from hypersdk.transfer.uploads.sending import sent_part
 from hypersdk.transfer.uploads.uploadjournal import Intent, claim, digest_of
+from hypersdk.transfer.uploads.writes import put_source
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Feed, Reply, Request, Source
 
@@ -102,7 +102,7 @@ def relay(
         return passing().through_memory(wire, retrier, put)
     if not target.capabilities.multipart:
         return passing().whole(wire, retrier, put)
-    part_size = _part_size(info, target, options)
+    part_size = part_size_for(info.size, options.part_size, target.capabilities)
     noted = replace(put, metadata={**put.metadata, PART_SIZE: str(part_size)})
     mark = SourceFile(f"{info.ref} {info.version or ''} {info.etag}", 0, 0, info.size, 0)
     intent = Intent(str(ref), mark, part_size, digest_of(put), now())
@@ -118,17 +118,6 @@ def _expect_relayable(source: Store, info: ObjectInfo, target: Store, ref: Objec
     first = ByteRange(0, min(1, info.size))
     if isinstance(source.range_request(info, first), LocalRange) or target.put_request(ref, 0) is None:
         raise errors.UsageError(f"{info.ref}: between a file and a store nothing is relayed", resource=str(info.ref))
-
-
-def _part_size(info: ObjectInfo, target: Store, options: TransferOptions) -> int:
-    able = target.capabilities
-    return part_size_for(
-        info.size,
-        options.part_size,
-        smallest=able.min_part_size,
-        largest=able.max_part_size,
-        max_parts=able.max_parts,
-    )
 
 
 def _digests(body: bytes, theirs: tuple[Checksum, ...]) -> list[Checksum]:
@@ -164,7 +153,7 @@ class _Passing:
         self._lasting = lasting
         cut = enumerate(split(ByteRange(0, self._info.size), lasting.part_size), 1)
         missing = ((number, wanted) for number, wanted in cut if number not in lasting.sent)
-        pairs = (_Passed(self, lasting, number, wanted) for number, wanted in missing)
+        pairs = (self._part(lasting, number, wanted) for number, wanted in missing)
         self._run(pairs, wire, retrier, options.parallel)
         crc = crc32c_of_parts(lasting.ranges(), self._info.size)
         self._expect_vouched([as_checksum(crc)])
@@ -179,14 +168,36 @@ class _Passing:
             proven=self._target.capabilities.lists_parts and lasting.proven,
         )
 
+    def _part(self, lasting: Lasting, number: int, wanted: ByteRange) -> _Pair:
+        """One part of a multipart upload."""
+
+        def sending() -> Request:
+            request = self._target.part_request(lasting.upload, number, wanted.length, None)
+            assert isinstance(request, Request)
+            return request
+
+        def done(crc: int, reply: Reply) -> None:
+            lasting.keep(sent_part(lasting.upload, number, wanted.length, crc, reply))
+
+        return _Pair(self, wanted, sending, done)
+
     def whole(self, wire: Wire, retrier: Retrier, put: PutOptions) -> ObjectInfo:
         """Pass the object on by one request, to a target that takes no parts."""
-        only = _Whole(self, ByteRange(0, self._info.size), put)
-        self._run(iter([only]), wire, retrier, 1)
-        assert only.made is not None
-        self._expect_vouched([as_checksum(only.crc)])
-        agree([as_checksum(only.crc)], only.made.checksums)
-        return only.made
+        length, made = self._info.size, list[tuple[Checksum, ObjectInfo]]()
+
+        def sending() -> Request:
+            request = self._target.put_request(self._ref, length, put)
+            assert request is not None
+            return request
+
+        def done(crc: int, reply: Reply) -> None:
+            made.append((as_checksum(crc), self._target.put_reply(self._ref, length, put, reply)))
+
+        self._run(iter([_Pair(self, ByteRange(0, length), sending, done)]), wire, retrier, 1)
+        ((passed, info),) = made
+        self._expect_vouched([passed])
+        agree([passed], info.checksums)
+        return info
 
     def count(self, passed: int) -> None:
         """Take note of bytes that were received, and sent on."""
@@ -197,22 +208,6 @@ class _Passing:
         request = self._source.range_request(self._info, wanted)
         assert isinstance(request, Request)
         return request
-
-    def sending_part(self, begun: Upload, number: int, length: int) -> Request:
-        """The request that sends a part."""
-        request = self._target.part_request(begun, number, length, None)
-        assert isinstance(request, Request)
-        return request
-
-    def sending_whole(self, length: int, put: PutOptions) -> Request:
-        """The request that sends the object."""
-        request = self._target.put_request(self._ref, length, put)
-        assert request is not None
-        return request
-
-    def made(self, length: int, put: PutOptions, reply: Reply) -> ObjectInfo:
-        """What the reply to `sending_whole` says of the object."""
-        return self._target.put_reply(self._ref, length, put, reply)
 
     def _run(self, pairs: Iterator[PartOfLoop], wire: Wire, retrier: Retrier, parallel: int) -> None:
         loop = PartLoop(wire, retrier, f"copy {self._info.ref} to {self._ref}", parallel)
@@ -256,11 +251,26 @@ class _Reading:
 
 
 class _Pair:
-    """One request that reads a range, and one that sends it on meanwhile."""
+    """One request that reads a range, and one that sends it on meanwhile.
 
-    def __init__(self, passing: _Passing, wanted: ByteRange) -> None:
+    Args:
+        passing: what all pairs share.
+        wanted: the range.
+        sending: the request that sends it, made anew for each try.
+        done: told the CRC32C of what passed, and the target's reply.
+    """
+
+    def __init__(
+        self,
+        passing: _Passing,
+        wanted: ByteRange,
+        sending: Callable[[], Request],
+        done: Callable[[int, Reply], None],
+    ) -> None:
         self._passing = passing
         self._wanted = wanted
+        self._sending = sending
+        self._done = done
         self._pipe = Pipe()
 
     @property
@@ -304,40 +314,4 @@ class _Pair:
         """
         if self._pipe.sent != self._wanted.length:
             raise errors.ReplyRefused(f"the target answered after {self._pipe.sent} of {self._wanted.length} bytes")
-        self._take(reply)
-
-    def _sending(self) -> Request:
-        raise NotImplementedError
-
-    def _take(self, reply: Reply) -> None:
-        raise NotImplementedError
-
-
-class _Passed(_Pair):
-    """One part of a multipart upload."""
-
-    def __init__(self, passing: _Passing, lasting: Lasting, number: int, wanted: ByteRange) -> None:
-        super().__init__(passing, wanted)
-        self._lasting = lasting
-        self._number = number
-
-    def _sending(self) -> Request:
-        return self._passing.sending_part(self._lasting.upload, self._number, self._wanted.length)
-
-    def _take(self, reply: Reply) -> None:
-        self._lasting.keep(sent_part(self._lasting.upload, self._number, self._wanted.length, self.crc, reply))
-
-
-class _Whole(_Pair):
-    """The whole object."""
-
-    def __init__(self, passing: _Passing, wanted: ByteRange, put: PutOptions) -> None:
-        super().__init__(passing, wanted)
-        self._put = put
-        self.made: ObjectInfo | None = None
-
-    def _sending(self) -> Request:
-        return self._passing.sending_whole(self._wanted.length, self._put)
-
-    def _take(self, reply: Reply) -> None:
-        self.made = self._passing.made(self._wanted.length, self._put, reply)
+        self._done(self.crc, reply)

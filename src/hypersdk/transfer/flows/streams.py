@@ -26,11 +26,11 @@ from hypersdk.transfer.flows.placed import place_stream
 from hypersdk.transfer.flows.silence import Silence
 from hypersdk.transfer.flows.wholeflow import WholeInflow, pour
 from hypersdk.transfer.flows.window import Window
-from hypersdk.transfer.flows.writes import fresh_upload, put_source
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import TURN, PartLoop
 from hypersdk.transfer.uploads.committing import commit_checked
 from hypersdk.transfer.uploads.sending import Sent, UploadPart
+from hypersdk.transfer.uploads.writes import fresh_upload, put_source
 from hypersdk.wire.loop import Wire
 
 MEMORY = 40
@@ -192,12 +192,12 @@ class _Sending:
     def run(self, put: PutOptions) -> ObjectInfo:
         """Read it to its end and write it."""
         parts = self._parts()
-        begun = [part for part in (self._next(parts), self._next(parts)) if part is not None]
-        if len(begun) < 2:  # noqa: PLR2004 - it ended within its first part
-            return self._put_whole(begun[0][1] if begun else None, put)
+        first, second = self._next(parts), self._next(parts)
+        if first is None or second is None:  # it ended within its first part
+            return self._put_whole(first[1] if first else None, put)
         self._expect_parts()
         with fresh_upload(self._store, self._ref, put, self._retrier) as upload:
-            self._send(upload, chain(begun, parts))
+            self._send(upload, chain((first, second), parts))
             return self._commit(upload, put)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import suppress
 
 from hypersdk import errors, events
-from hypersdk.model import UNKNOWN_SIZE, ObjectInfo
+from hypersdk.model import ObjectInfo
 from hypersdk.retry import Retrier
 from hypersdk.storage.protocol import LocalRange, Store
 from hypersdk.transfer.buffers import BUFFER, BufferPool
@@ -22,6 +22,7 @@ from hypersdk.transfer.flows.outflow import InOrder, Outflow
 from hypersdk.transfer.flows.silence import Silence
 from hypersdk.transfer.options import MIB
 from hypersdk.transfer.parts import TURN, PartLoop
+from hypersdk.transfer.whole import expect_framed
 from hypersdk.transfer.writer import Piece, Writer
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Reply
@@ -143,13 +144,7 @@ class _Body:
             ReplyRefused: nothing shows that this was all of it.
             ObjectChanged: it has become shorter.
         """
-        framed = "content-length" in reply.headers or "chunked" in reply.headers.get("transfer-encoding", "").lower()
-        if self._info.size == UNKNOWN_SIZE and not framed:
-            raise errors.ReplyRefused(
-                f"{self._info.ref}: the server does not say how large it is, nor where it ends",
-                resource=str(self._info.ref),
-                hint="fetch it with another tool, then give the file",
-            )
+        expect_framed(self._info, reply)
         if self._seen < self._came:
             raise self._changed()
 

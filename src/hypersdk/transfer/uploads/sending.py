@@ -31,7 +31,36 @@ Counted = Callable[[int], None]
 """Told of each piece that goes over the wire, in bytes."""
 
 
-class PutPart:
+class _Outgoing:
+    """How far the present try of a source is; a try begins at its first byte."""
+
+    def __init__(self, source: Source, counted: Counted) -> None:
+        self._source = source
+        self._counted = counted
+        self._moved = 0
+
+    @property
+    def moved(self) -> int:
+        """Bytes of the present try so far."""
+        return self._moved
+
+    @property
+    def left(self) -> int:
+        """Bytes of the present try that are still to be sent."""
+        return self._source.length - self._moved
+
+    @property
+    def again(self) -> int:
+        """Bytes of a new try: all of them."""
+        return self._source.length
+
+    def _count(self, offset: int, data: bytes) -> bytes:
+        self._moved = offset + len(data)
+        self._counted(len(data))
+        return data
+
+
+class PutPart(_Outgoing):
     """A whole object in one request: what `PartLoop` calls a part.
 
     Args:
@@ -53,29 +82,12 @@ class PutPart:
         counted: Counted,
         done: Callable[[ObjectInfo], None],
     ) -> None:
+        super().__init__(source, counted)
         self._store = store
         self._ref = ref
-        self._source = source
         self._put = put
-        self._counted = counted
         self._done = done
         self._kept: bytes | None = None
-        self._moved = 0
-
-    @property
-    def moved(self) -> int:
-        """Bytes of the present try so far."""
-        return self._moved
-
-    @property
-    def left(self) -> int:
-        """Bytes of the present try that are still to be sent."""
-        return self._source.length - self._moved
-
-    @property
-    def again(self) -> int:
-        """Bytes of a new try: all of them."""
-        return self._source.length
 
     def begin(self, wire: Wire, token: int) -> bool:
         """Send the object; a local store takes it at once."""
@@ -126,12 +138,8 @@ class PutPart:
 
     def _read(self, offset: int, size: int) -> bytes:
         if self._kept is not None:
-            data = self._kept[offset : offset + size]
-        else:
-            data = self._source.read(offset, min(size, PIECE))
-        self._moved = offset + len(data)
-        self._counted(len(data))
-        return data
+            return self._count(offset, self._kept[offset : offset + size])
+        return self._count(offset, self._source.read(offset, min(size, PIECE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +172,7 @@ def sent_part(upload: Upload, number: int, length: int, crc: int, reply: Reply) 
     return Sent(Part(number, reply.headers.get("etag", ""), length, mine), crc, theirs is not None)
 
 
-class UploadPart:
+class UploadPart(_Outgoing):
     """One part of a multipart upload.
 
     Args:
@@ -186,29 +194,12 @@ class UploadPart:
         counted: Counted,
         done: Callable[[Sent], None],
     ) -> None:
+        super().__init__(source, counted)
         self._store = store
         self._upload = upload
         self._number = number
-        self._source = source
-        self._counted = counted
         self._done = done
         self._crc = 0
-        self._moved = 0
-
-    @property
-    def moved(self) -> int:
-        """Bytes of the present try so far."""
-        return self._moved
-
-    @property
-    def left(self) -> int:
-        """Bytes of the present try that are still to be sent."""
-        return self._source.length - self._moved
-
-    @property
-    def again(self) -> int:
-        """Bytes of a new try: all of them."""
-        return self._source.length
 
     def begin(self, wire: Wire, token: int) -> bool:
         """Send the part; into a local place it is copied at once."""
@@ -234,9 +225,7 @@ class UploadPart:
         data = self._source.read(offset, min(size, PIECE))
         # libcurl goes back only to the start, when a kept-alive connection turns out to be dead.
         self._crc = crc32c(data, self._crc if offset else 0)
-        self._moved = offset + len(data)
-        self._counted(len(data))
-        return data
+        return self._count(offset, data)
 
     def _copy(self, place: LocalPart) -> None:
         with file_errors(place.path):

@@ -30,8 +30,9 @@ from hypersdk.transfer.uploads.committing import commit_checked
 from hypersdk.transfer.uploads.lasting import GONE, abort, create, kept, passes
 from hypersdk.transfer.uploads.localsource import LocalSource
 from hypersdk.transfer.uploads.resuming import find_created, read_through, still_good
-from hypersdk.transfer.uploads.sending import PutPart, Sent, UploadPart, look
+from hypersdk.transfer.uploads.sending import Sent, UploadPart, look
 from hypersdk.transfer.uploads.uploadjournal import Contents, Intent, Known, UploadJournal, claim, digest_of
+from hypersdk.transfer.uploads.writes import put_source
 from hypersdk.wire.loop import Wire
 
 LARGEST_WHOLE = 64 * MIB
@@ -80,13 +81,7 @@ def upload(
         able = store.capabilities
         if not able.multipart or source.size <= min(options.part_size, LARGEST_WHOLE):
             return _put_whole(source, store, ref, put, wire=wire, retrier=retrier, advanced=advanced)
-        part_size = part_size_for(
-            source.size,
-            options.part_size,
-            smallest=able.min_part_size,
-            largest=able.max_part_size,
-            max_parts=able.max_parts,
-        )
+        part_size = part_size_for(source.size, options.part_size, able)
         with claim(journal, path, ref, retrier.waiter.report) as notes:
             intent = Intent(str(ref), source.facts, part_size, digest_of(put), now())
             sending = _Sending(source, store, ref, put=put, notes=notes, retrier=retrier)
@@ -104,19 +99,11 @@ def _put_whole(
     advanced: Advanced,
 ) -> ObjectInfo:
     progress = Progress(source.size, 0, advanced, retrier.waiter.report)
-    made: list[ObjectInfo] = []
-    part = PutPart(store, ref, source.guarded(), put, counted=lambda size: progress.count(wire=size), done=made.append)
-    loop = PartLoop(wire, retrier, f"upload {ref}", 1)
     try:
-        loop.run(iter([part]), lambda: progress.turn(loop.moving))
-    except (errors.AlreadyExists, errors.PreconditionFailed) as error:
-        if not part.landed(error, retrier):
-            raise
+        return put_source(source.guarded(), store, ref, wire=wire, retrier=retrier, put=put, progress=progress)
     except errors.ReplyRefused:
         source.expect_unchanged()  # other bytes than the checksum was taken of
         raise
-    progress.turn(source.size)
-    return made[0]
 
 
 class _Sending:
