@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from emulator import Emulator, compartment_id, instance_id
+from own_bucket import running_emulator
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., Emulator]
