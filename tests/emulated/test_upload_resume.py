@@ -223,7 +223,7 @@ def test_another_file_begins_anew(desk):
     (old,) = desk.uploads()
     desk.source.write_bytes(BODY + b"more")
     assert desk.sent(lambda: desk.expect_done(desk.send(), BODY + b"more")) == list(range(1, PARTS + 1))
-    assert "is another file than when its upload began" in desk.notes
+    assert "is another than when its upload began" in desk.notes
     with pytest.raises(errors.NotFoundError):
         list(desk.store.list_parts(old))
 

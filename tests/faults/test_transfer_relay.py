@@ -255,7 +255,7 @@ def test_interrupted_copy_is_gone_on_with(cloud, tmp_path):
     (note,) = error.__notes__
     assert "the same command goes on with it" in note
     assert "oci os multipart abort" in note
-    kept, seen = int(note.partition(" parts")[0]), []
+    kept, seen = int(note.partition(" of 10 parts")[0]), []
     assert 0 < kept < 10
     made = copy(cloud, info=info, journal=journal, advanced=lambda *now: seen.append(now))
     expect_copied(cloud, made)
@@ -271,6 +271,20 @@ def test_copy_of_another_source_begins_anew(cloud, tmp_path):
     stopped(cloud, info, 3, journal=journal)
     other = cloud.store.head(cloud.put("disk", BODY[::-1]))
     expect_copied(cloud, copy(cloud, info=other, journal=journal), BODY[::-1])
+
+
+def test_upload_that_is_dropped_in_mid_copy_begins_anew(cloud):
+    """A copy whose upload somebody aborts while it runs is begun anew once, and is whole."""
+    dropped = []
+
+    def drop(done: int, _total: int) -> None:
+        if done > 2 * PART and not dropped:
+            (found,) = cloud.sdk.list_multipart_uploads(cloud.emulator.namespace, THERE).data
+            dropped.append(found.upload_id)
+            cloud.sdk.abort_multipart_upload(cloud.emulator.namespace, THERE, "copy", found.upload_id)
+
+    expect_copied(cloud, copy(cloud, info=cloud.store.head(cloud.put("disk", BODY)), advanced=drop))
+    assert dropped
 
 
 def test_kept_upload_that_somebody_dropped_begins_anew(cloud, tmp_path):

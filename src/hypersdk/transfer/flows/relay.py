@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from hypersdk import errors
 from hypersdk.model import ByteRange, Checksum, ObjectInfo, ObjectRef
 from hypersdk.retry import Retrier
-from hypersdk.storage.oci_headers import PART_SIZE
-from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, PutOptions, Store
+from hypersdk.storage.protocol import NO_OPTIONS, LocalRange, Part, PutOptions, Store
 from hypersdk.transfer.carried import carried
-from hypersdk.transfer.checksums import agree, as_checksum, crc32c, crc32c_of_parts
+from hypersdk.transfer.checksums import agree, as_checksum, crc32c
 from hypersdk.transfer.engine import Advanced, Progress, unwatched
 from hypersdk.transfer.flows.pipe import Pipe
 from hypersdk.transfer.flows.streams import send_stream
@@ -28,12 +27,11 @@ from hypersdk.transfer.flows.wholeflow import WholeInflow
 from hypersdk.transfer.options import DEFAULTS, MIB, TransferOptions
 from hypersdk.transfer.parts import Part as PartOfLoop
 from hypersdk.transfer.parts import PartLoop
-from hypersdk.transfer.ranges import part_size_for, split
-from hypersdk.transfer.uploads.committing import commit_checked
+from hypersdk.transfer.ranges import part_size_for
 from hypersdk.transfer.uploads.lasting import Lasting, lasting_upload
 from hypersdk.transfer.uploads.localsource import SourceFile
-from hypersdk.transfer.uploads.sending import sent_part
-from hypersdk.transfer.uploads.uploadjournal import Intent, claim, digest_of
+from hypersdk.transfer.uploads.sending import Sent, sent_part
+from hypersdk.transfer.uploads.uploadjournal import Contents, Intent, claim, digest_of
 from hypersdk.transfer.uploads.writes import put_source
 from hypersdk.wire.loop import Wire
 from hypersdk.wire.request import Feed, Reply, Request, Source
@@ -103,15 +101,42 @@ def relay(
     if not target.capabilities.multipart:
         return passing().whole(wire, retrier, put)
     part_size = part_size_for(info.size, options.part_size, target.capabilities)
-    noted = replace(put, metadata={**put.metadata, PART_SIZE: str(part_size)})
     mark = SourceFile(f"{info.ref} {info.version or ''} {info.etag}", 0, 0, info.size, 0)
     intent = Intent(str(ref), mark, part_size, digest_of(put), now())
-    with (
-        # Without an etag nothing says that what was sent before is of this object.
-        claim(journal if info.etag else None, str(info.ref), ref, retrier.waiter.report) as notes,
-        lasting_upload(target, ref, noted, intent=intent, notes=notes, retrier=retrier) as lasting,
-    ):
+
+    def send(lasting: Lasting) -> ObjectInfo:
         return passing(lasting.size).in_parts(lasting, wire, retrier, options=options, put=put)
+
+    # Without an etag nothing says that what was sent before is of this object.
+    with claim(journal if info.etag else None, str(info.ref), ref, retrier.waiter.report) as notes:
+        return lasting_upload(
+            target, ref, put, send, intent=intent, origin=_Pinned(str(info.ref), intent), notes=notes, retrier=retrier
+        )
+
+
+class _Pinned:
+    """An object as the origin of an upload: its etag says that it has not changed, so our journal is the proof."""
+
+    def __init__(self, name: str, intent: Intent) -> None:
+        self.name = name
+        self._intent = intent
+
+    def same(self, before: Intent) -> bool:
+        """Whether it is of exactly this object."""
+        return (before.source, before.options) == (self._intent.source, self._intent.options)
+
+    def good(self, listed: list[Part], before: Contents, cut: Mapping[int, ByteRange]) -> Iterable[Sent]:
+        """Parts that stand under the etag that we were given for them."""
+        del cut
+        for part in listed:
+            known = before.parts.get(part.number)
+            if known is not None and known.etag == part.etag:
+                yield Sent(replace(part, checksum=as_checksum(known.crc)), known.crc, known.proven)
+
+    def stands(self, info: ObjectInfo) -> bool:
+        """Nobody can tell without reading the source again."""
+        del info
+        return False
 
 
 def _expect_relayable(source: Store, info: ObjectInfo, target: Store, ref: ObjectRef) -> None:
@@ -151,22 +176,10 @@ class _Passing:
     ) -> ObjectInfo:
         """Pass on all parts that the target does not have, and make the object of them all."""
         self._lasting = lasting
-        cut = enumerate(split(ByteRange(0, self._info.size), lasting.part_size), 1)
-        missing = ((number, wanted) for number, wanted in cut if number not in lasting.sent)
-        pairs = (self._part(lasting, number, wanted) for number, wanted in missing)
+        pairs = (self._part(lasting, number, wanted) for number, wanted in lasting.missing())
         self._run(pairs, wire, retrier, options.parallel)
-        crc = crc32c_of_parts(lasting.ranges(), self._info.size)
-        self._expect_vouched([as_checksum(crc)])
-        return commit_checked(
-            self._target,
-            lasting.upload,
-            [sent.part for sent in lasting.sent.values()],
-            size=self._info.size,
-            crc=crc,
-            retrier=retrier,
-            condition=put.condition,
-            proven=self._target.capabilities.lists_parts and lasting.proven,
-        )
+        self._expect_vouched([as_checksum(lasting.crc())])
+        return lasting.commit(self._target, retrier, put.condition)
 
     def _part(self, lasting: Lasting, number: int, wanted: ByteRange) -> _Pair:
         """One part of a multipart upload."""
