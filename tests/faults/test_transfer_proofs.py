@@ -16,7 +16,7 @@ from raw_server import OneObject, RawServer, send
 
 from hypersdk import errors, events
 from hypersdk.model import Checksum, ObjectInfo, Proof
-from hypersdk.storage import oci_headers
+from hypersdk.storage import kernel, oci_headers
 from hypersdk.transfer import files, partial, readback
 from hypersdk.transfer.checksums import as_checksum, crc32c
 from hypersdk.transfer.options import TransferOptions
@@ -225,6 +225,22 @@ def test_empty_file_can_be_read_back(tmp_path):
     with RawServer(OneObject(b"")) as server:
         proof = fetch(server, tmp_path / "disk", info_of(body=b""), digests=("sha256",), reread=True)
     assert Checksum("sha256", hashlib.sha256(b"").hexdigest()) in proof.checksums
+
+
+def test_large_file_outside_the_cache_is_read_past_it(tmp_path):
+    """A large file that the page cache does not hold is read past it, and left out of it; one that it holds is not."""
+    path, body = tmp_path / "file", random.Random(3).randbytes(readback._LARGE + 1)
+    path.write_bytes(body)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        found = bytearray()
+        cold = readback.read_through(str(path), found.extend)
+        assert cold == readback.read_through(str(path), lambda _: None, from_device=True)
+        assert found == body
+        assert kernel.is_cached(file.fileno(), len(body)) != cold
+        file.read()
+    assert not readback.read_through(str(path), lambda _: None)
 
 
 @pytest.mark.parametrize(

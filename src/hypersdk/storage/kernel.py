@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import mmap
 import os
 from typing import TYPE_CHECKING
 
@@ -75,3 +76,31 @@ def rename_if_absent(source: int, name: str, target: int, new_name: str) -> bool
     if (code := ctypes.get_errno()) in _NOT_KNOWN:
         return False
     raise OSError(code, os.strerror(code), new_name)
+
+
+def is_cached(file: int, size: int) -> bool:
+    """Whether most of a file's first bytes are in the page cache (mincore(2)).
+
+    Args:
+        file: open for reading.
+        size: how many bytes to ask about, at least one; the file has so many.
+
+    Returns:
+        True also where nobody can tell, and of files that the caller may not write.
+    """
+    if (library := _library()) is None:
+        return True
+    import ctypes
+
+    pages = -(-size // mmap.PAGESIZE)
+    found = ctypes.create_string_buffer(pages)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+    place = library.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file, 0)
+    if place == ctypes.c_void_p(-1).value:
+        return True
+    try:
+        told = library.mincore(ctypes.c_void_p(place), ctypes.c_size_t(size), found) == 0
+    finally:
+        library.munmap(ctypes.c_void_p(place), ctypes.c_size_t(size))
+    return not told or 2 * sum(byte & 1 for byte in found.raw) > pages

@@ -1,8 +1,9 @@
 """A finished file, read once from start to end; from the device itself where that is asked for.
 
 Rules of this file: a file that was just written is still in the page cache, and reading that proves nothing of the
-disk: `from_device` drops its pages (posix_fadvise, after the sync that the caller did) and reads with O_DIRECT where
-the file system allows. Every reading can be watched and stopped.
+disk: `from_device` reads with O_DIRECT where the file system allows, else drops its pages first (posix_fadvise, after
+the sync that the caller did). A large file that is not in the cache is read past it, too: fresh pages cost more than
+the reading (0006-engine.md), and nobody else's are pushed out. Every reading can be watched and stopped.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from hypersdk import errors
+from hypersdk.storage import kernel
+from hypersdk.transfer.buffers import BUFFER, Buffer, BufferPool
 
-_READ = 1024 * 1024
+_READ = 2 * BUFFER
+_LARGE = 16 * BUFFER
+"""Bytes from which on it matters how a file is read."""
 _OPEN = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -31,7 +36,7 @@ def read_through(
     Args:
         path: the file; synced before, if it is to be read from the device.
         take: given the bytes in order; the view is good only during the call.
-        tick: called with the bytes read so far after each MiB (stop flag, heartbeats, progress).
+        tick: called with the bytes read so far, every few MiB at most (stop flag, heartbeats, progress).
         from_device: not what the page cache holds of it.
 
     Returns:
@@ -40,14 +45,20 @@ def read_through(
     Raises:
         FileError: the file cannot be read.
     """
-    buffer = memoryview(mmap.mmap(-1, _READ))  # starts at a page, as O_DIRECT wants it
     done = 0
     try:
         with ExitStack() as stack:
             file = _open(path, _OPEN, stack)
-            direct = _open_direct(path, file, stack) if from_device else None
-            for count in _counts(file, direct, buffer):
-                take(buffer[:count])
+            large = os.fstat(file).st_size >= _LARGE
+            buffer = (BufferPool(1, _READ).take(0) if large else None) or Buffer()
+            view = buffer.view
+            direct = None
+            if from_device or (large and not kernel.is_cached(file, _LARGE)):
+                direct = _open_direct(path, file, stack)
+            if from_device and direct is None and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            for count in _counts(file, direct, view):
+                take(view[:count])
                 done += count
                 if tick:
                     tick(done)
@@ -82,8 +93,6 @@ def _open(path: str, flags: int, stack: ExitStack) -> int:
 
 
 def _open_direct(path: str, file: int, stack: ExitStack) -> int | None:
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     if not (flag := getattr(os, "O_DIRECT", 0)):  # an operating system without it
         return None
     try:
