@@ -7,9 +7,11 @@ python=${PYTHON:-python3}
 need=()
 command -v qemu-img >/dev/null || need+=(qemu-utils)
 command -v "$python" >/dev/null || need+=(python3)
+# The run store of a fleet is tested on a real Postgres, outages on real network namespaces.
+[ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || need+=(postgresql)
 # The tests mount file systems of these kinds.
 PATH=$PATH:/usr/sbin:/sbin
-for pair in bindfs:bindfs mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse; do
+for pair in bindfs:bindfs mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs mkfs.exfat:exfatprogs mount.exfat-fuse:exfat-fuse ip:iproute2 nft:nftables; do
   command -v "${pair%%:*}" >/dev/null || need+=("${pair#*:}")
 done
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)
