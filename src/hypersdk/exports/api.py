@@ -101,11 +101,27 @@ def export(rooms: ExportRooms, instance: Instance, options: ExportOptions, aroun
             return result
     if latest is None or not latest.unfinished:
         plan = _new_plan(rooms, instance, options, around, latest)
-        run = rooms.runs.begin(plan.key, plan.generation, plan.instance_name, plan.to_json())
+        run = rooms.runs.begin(plan.key, plan.generation, plan.instance_name, plan.to_json(), options=options.to_json())
     else:
         run = latest
         rooms.note(f"run {run.run_id} of {_local(run.created)} is resumed")
     return _carry_out(rooms, run, options)
+
+
+def drive_run(rooms: ExportRooms, run_id: str) -> ExportResult:
+    """Carry out, or go on with, a run that has begun: with the options that it was asked for with.
+
+    Args:
+        rooms: everything outside; of the account and region that the run belongs to.
+        run_id: the run.
+
+    Raises:
+        UsageError: the run belongs to another account or region.
+        PreflightRefused: another process drives it.
+        HypersdkError: how it ended, if not well.
+    """
+    run = rooms.runs.run(run_id)
+    return _carry_out(rooms, run, ExportOptions.from_json(run.options))
 
 
 def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportResult:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from hypersdk import errors, events
 
@@ -75,6 +76,18 @@ class ExportOptions:
                 "overwrite and new exclude each other",
                 hint="--new cancels an unfinished run, --overwrite repeats a finished one",
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON values, without the reporter; `from_json` is the reverse."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "progress_reporter"}
+        return {**values, "formats": list(self.formats), "tags": dict(self.tags)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> ExportOptions:
+        """Options out of their JSON values; what an earlier version did not store has its default."""
+        known = {each.name for each in fields(cls)}
+        values = {name: value for name, value in stored.items() if name in known}
+        return cls(**{**values, "formats": tuple(values.get("formats", ("qcow2",)))})
 
     @property
     def local(self) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+QUEUED = "queued"
+"""Belongs to a fleet and waits for its turn; nothing was created yet."""
 ACTIVE = "active"
 """Somebody drives it, or was killed while driving it."""
 INTERRUPTED = "interrupted"
@@ -16,12 +18,19 @@ FAILED = "failed"
 REFUSED = "refused"
 """Preflight said no; nothing was created."""
 
-UNFINISHED = frozenset({ACTIVE, INTERRUPTED})
+UNFINISHED = frozenset({QUEUED, ACTIVE, INTERRUPTED})
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. Times are UTC, ISO 8601; `plan` is the plan as JSON."""
+    """One run. Times are UTC, ISO 8601.
+
+    Attributes:
+        plan: the plan as JSON.
+        options: how it was asked for, as JSON: what another process needs to drive it.
+        fleet_id: the fleet that began it; None = a command of its own.
+        priority: among the queued runs of a fleet, a smaller number goes first.
+    """
 
     run_id: str
     key: str
@@ -35,6 +44,9 @@ class Run:
     updated: str
     host: str
     tool_version: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fleet_id: str | None = None
+    priority: int = 0
 
     @property
     def unfinished(self) -> bool:
@@ -76,3 +88,84 @@ class Intent:
     size: int | None = None
     created: str = ""
     removed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who drives a run.
+
+    Attributes:
+        owner: host and process, for people.
+        epoch: grows by one whenever the run changes hands.
+        heartbeat: when the owner was last heard of.
+        alive: whether the lease holds: nobody else may drive the run.
+    """
+
+    owner: str
+    epoch: int
+    heartbeat: str
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened to a run, for `runs show`.
+
+    Attributes:
+        at: when it began, UTC, ISO 8601.
+        kind: "began", "step", "wait", "note", "ended", "stall".
+        text: one line for people, without secrets.
+        seconds: how long it took; None = it has no length, or has not ended.
+    """
+
+    at: str
+    kind: str
+    text: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What steps of one kind took so far: seconds of the median and of the slowest tenth, and of how many."""
+
+    median: float
+    slow: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Many exports that were asked for together. `subject`: the file or filter; `plan`: how, as JSON."""
+
+    fleet_id: str
+    subject: str
+    plan: Mapping[str, Any]
+    cancel: bool
+    created: str
+    host: str
+    tool_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FleetItem:
+    """One instance of a fleet.
+
+    Attributes:
+        number: its place in the plan, from 1.
+        instance_id: what is exported.
+        name: of the instance.
+        run_id: the run that exports it; None = refused before a run began.
+        priority: a smaller number goes first.
+        outcome: "done", "skipped", "refused", "failed", "interrupted", "cancelled"; None = not ended yet.
+        code: the error's stable code, if it did not end well.
+        detail: one line about how it ended.
+    """
+
+    number: int
+    instance_id: str
+    name: str
+    run_id: str | None
+    priority: int = 0
+    outcome: str | None = None
+    code: str | None = None
+    detail: str | None = None

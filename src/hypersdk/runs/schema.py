@@ -42,6 +42,9 @@ RUNS = sa.Table(
     sa.Column("updated", sa.String, nullable=False),
     sa.Column("host", sa.String, nullable=False),
     sa.Column("tool_version", sa.String, nullable=False),
+    sa.Column("options", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("fleet_id", sa.String),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.UniqueConstraint("key", "generation", name="runs_key_generation"),
 )
 """One row per run. `subject` names what is exported; `detail` is one line about how the run ended."""
@@ -82,12 +85,72 @@ LEASES = sa.Table(
 )
 """Who drives a run; every write of steps and intents is conditional on the epoch."""
 
+HISTORY = sa.Table(
+    "history",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), nullable=False, index=True),
+    sa.Column("at", sa.String, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("seconds", sa.Float),
+)
+"""What happened to a run, in its order: `runs show` tells a finished run's story from here alone."""
+
+FLEETS = sa.Table(
+    "fleets",
+    METADATA,
+    sa.Column("fleet_id", sa.String, primary_key=True),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("cancel", sa.Boolean, nullable=False, default=False),
+    sa.Column("created", sa.String, nullable=False),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("tool_version", sa.String, nullable=False),
+)
+
+FLEET_ITEMS = sa.Table(
+    "fleet_items",
+    METADATA,
+    sa.Column("fleet_id", sa.String, sa.ForeignKey("fleets.fleet_id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("instance_id", sa.String, nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id")),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("outcome", sa.String),
+    sa.Column("code", sa.String),
+    sa.Column("detail", sa.String),
+)
+
+SLOTS = sa.Table(
+    "slots",
+    METADATA,
+    sa.Column("scope", sa.String, primary_key=True),
+    sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("taken", sa.String, nullable=False),
+)
+"""Counted limits over all workers: who holds one of the few places of a region, a bucket, an image."""
+
 
 def _first(connection: sa.Connection) -> None:
     METADATA.create_all(connection, tables=[ABOUT, RUNS, STEPS, INTENTS, LEASES])
 
 
-STEPS_TO_NOW: tuple[Callable[[sa.Connection], None], ...] = (_first,)
+def _fleets(connection: sa.Connection) -> None:
+    # A new database has these columns already: the first migration makes the tables as they are now.
+    there = {column["name"] for column in sa.inspect(connection).get_columns("runs")}
+    for name, kind in (
+        ("options", "JSON NOT NULL DEFAULT '{}'"),
+        ("fleet_id", "VARCHAR"),
+        ("priority", "INTEGER NOT NULL DEFAULT 0"),
+    ):
+        if name not in there:
+            connection.exec_driver_sql(f"ALTER TABLE runs ADD COLUMN {name} {kind}")
+    METADATA.create_all(connection, tables=[HISTORY, FLEETS, FLEET_ITEMS, SLOTS])
+
+
+STEPS_TO_NOW: tuple[Callable[[sa.Connection], None], ...] = (_first, _fleets)
 """Migration n is entry n - 1."""
 
 

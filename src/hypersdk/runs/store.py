@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from hypersdk import errors
 from hypersdk.runs import schema
 from hypersdk.runs.lease import RunLock, unusable
-from hypersdk.runs.records import INTERRUPTED, UNFINISHED, Intent, Run, StepRecord
+from hypersdk.runs.records import INTERRUPTED, QUEUED, UNFINISHED, Holder, Intent, Run, StepRecord
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process's write transaction (reference: durable.md, "Run store")."""
@@ -57,8 +57,8 @@ class RunStore:
         try:
             self._make_files()
             self._engine = _engine(self.path)
-            with self._write() as connection:
-                schema.migrate(connection, self._time())
+            with self.writing() as connection:
+                schema.migrate(connection, self.time())
                 self._id = _store_id(connection)
         except (OSError, sa.exc.SQLAlchemyError, LookupError) as error:
             raise unusable(self.path, _reason(error)) from error
@@ -82,7 +82,7 @@ class RunStore:
         """The newest run of this key."""
         runs = schema.RUNS
         query = sa.select(runs).where(runs.c.key == key).order_by(runs.c.generation.desc()).limit(1)
-        with self._read() as connection:
+        with self.reading() as connection:
             row = connection.execute(query).mappings().first()
         return Run(**row) if row else None
 
@@ -95,7 +95,7 @@ class RunStore:
         """
         runs = schema.RUNS
         query = sa.select(runs).where(runs.c.run_id.startswith(text, autoescape=True))
-        with self._read() as connection:
+        with self.reading() as connection:
             found = [Run(**row) for row in connection.execute(query).mappings()]
         exact = [run for run in found if run.run_id == text] or found
         if not exact or not text:
@@ -107,7 +107,7 @@ class RunStore:
     def runs(self) -> list[Run]:
         """All runs, newest first."""
         query = sa.select(schema.RUNS).order_by(schema.RUNS.c.created.desc(), schema.RUNS.c.run_id)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [Run(**row) for row in connection.execute(query).mappings()]
 
     def steps(self, run_id: str) -> list[StepRecord]:
@@ -115,36 +115,59 @@ class RunStore:
         table = schema.STEPS
         columns = [column for column in table.c if column.name != "run_id"]
         query = sa.select(*columns).where(table.c.run_id == run_id).order_by(table.c.started)
-        with self._read() as connection:
+        with self.reading() as connection:
             return [StepRecord(**row) for row in connection.execute(query).mappings()]
 
     def intents(self, run_id: str, *, open_only: bool = False) -> list[Intent]:
         """The ledger of a run, oldest first; `open_only` = what may still exist."""
-        with self._read() as connection:
+        with self.reading() as connection:
             return [intent for _, intent in _intents(connection, run_id=run_id, open_only=open_only)]
 
     def intents_of_kind(self, kind: str, *, since: datetime) -> list[tuple[str, Intent]]:
         """What any run recorded of this kind since a time, with the run's id; gone things included."""
-        with self._read() as connection:
+        with self.reading() as connection:
             return list(_intents(connection, kind=kind, since=_iso(since)))
 
-    def begin(self, key: str, generation: int, subject: str, plan: Mapping[str, Any]) -> Run:
-        """Record a new run. The same key and generation again answers the run that is already there."""
-        time = self._time()
+    def begin(
+        self,
+        key: str,
+        generation: int,
+        subject: str,
+        plan: Mapping[str, Any],
+        *,
+        options: Mapping[str, Any] | None = None,
+        fleet_id: str | None = None,
+        priority: int = 0,
+    ) -> Run:
+        """Record a new run. The same key and generation again answers the run that is already there.
+
+        Args:
+            key: what makes two commands the same export.
+            generation: how often this key was started anew, from 1.
+            subject: what is exported, for people.
+            plan: as JSON.
+            options: how it was asked for, as JSON.
+            fleet_id: the fleet whose queue it waits in; None = it begins at once.
+            priority: in that queue.
+        """
+        time = self.time()
         values = {
             "run_id": self.run_id(key, generation),
             "key": key,
             "generation": generation,
             "subject": subject,
             "plan": dict(plan),
-            "state": INTERRUPTED,
+            "state": INTERRUPTED if fleet_id is None else QUEUED,
+            "options": dict(options or {}),
+            "fleet_id": fleet_id,
+            "priority": priority,
             "cancel": False,
             "created": time,
             "updated": time,
             "host": self.host,
             "tool_version": self.version,
         }
-        with self._write() as connection:
+        with self.writing() as connection:
             runs = schema.RUNS
             row = connection.execute(sa.select(runs).where(runs.c.run_id == values["run_id"])).mappings().first()
             if row is None:
@@ -153,13 +176,29 @@ class RunStore:
 
     def request_cancel(self, run_id: str) -> None:
         """Ask whoever drives the run to stop and clean up."""
-        with self._write() as connection:
+        with self.writing() as connection:
             connection.execute(schema.RUNS.update().where(schema.RUNS.c.run_id == run_id).values(cancel=True))
 
-    def is_driven(self, run_id: str) -> bool:
-        """Whether a living process drives the run now."""
+    def is_driven(self, run_id: str, _connection: sa.Connection | None = None) -> bool:
+        """Whether a living process drives the run now.
+
+        Args:
+            run_id: the run.
+            connection: a transaction to look in; None = one of its own.
+        """
         with self._lock(run_id) as lock:
             return not lock.take()
+
+    def holder(self, run_id: str) -> Holder | None:
+        """Who drives the run, or drove it last; None = nobody ever did."""
+        leases = schema.LEASES
+        query = sa.select(leases.c.owner, leases.c.epoch, leases.c.heartbeat).where(leases.c.run_id == run_id)
+        with self.reading() as connection:
+            row = connection.execute(query).mappings().first()
+        return Holder(**row, alive=self.is_driven(run_id)) if row else None
+
+    def alone(self, _connection: sa.Connection, _what: str) -> None:
+        """Within this transaction nobody else does the same; a writing transaction of SQLite is alone anyway."""
 
     @contextlib.contextmanager
     def drive(self, run_id: str) -> Iterator[Drive]:
@@ -180,9 +219,9 @@ class RunStore:
     def _take_lease(self, run_id: str) -> int:
         leases = schema.LEASES
         owner = f"{self.host}:{os.getpid()}"
-        with self._write() as connection:
+        with self.writing() as connection:
             epoch = connection.execute(sa.select(leases.c.epoch).where(leases.c.run_id == run_id)).scalar()
-            values = {"owner": owner, "epoch": (epoch or 0) + 1, "heartbeat": self._time()}
+            values = {"owner": owner, "epoch": (epoch or 0) + 1, "heartbeat": self.time()}
             if epoch is None:
                 connection.execute(leases.insert().values(run_id=run_id, **values))
             else:
@@ -198,11 +237,13 @@ class RunStore:
         # SQLite would create it with the umask's mode, and its -wal and -shm files take over the mode of this one.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def _time(self) -> str:
+    def time(self) -> str:
+        """Now, UTC, ISO 8601."""
         return _iso(self._now())
 
     @contextlib.contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads."""
         try:
             with self._engine.connect() as connection:
                 yield connection
@@ -210,7 +251,8 @@ class RunStore:
             raise unusable(self.path, _reason(error)) from error
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that writes; committed at its end."""
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -235,39 +277,39 @@ class Drive:
 
     def start_step(self, name: str) -> None:
         """Note that a step begins (again)."""
-        with self._write() as connection:
+        with self.writing() as connection:
             if not _update(connection, schema.STEPS, self._step(name), state="started"):
-                values = {"name": name, "state": "started", "started": self.store._time()}  # noqa: SLF001 - one unit
+                values = {"name": name, "state": "started", "started": self.store.time()}
                 connection.execute(schema.STEPS.insert().values(run_id=self.run_id, **values))
 
     def finish_step(self, name: str, result: Mapping[str, Any]) -> None:
         """Store the result of a step; small JSON values without secrets."""
-        with self._write() as connection:
-            values = {"state": "done", "result": dict(result), "finished": self.store._time()}  # noqa: SLF001 - one unit
+        with self.writing() as connection:
+            values = {"state": "done", "result": dict(result), "finished": self.store.time()}
             _update(connection, schema.STEPS, self._step(name), **values)
 
     def intend(self, intent: Intent) -> None:
         """Record a thing before it is created; recording it again opens it again and forgets its former identity."""
-        with self._write() as connection:
+        with self.writing() as connection:
             table = schema.INTENTS
-            values = {**asdict(intent), "place": dict(intent.place), "created": self.store._time()}  # noqa: SLF001 - one unit
+            values = {**asdict(intent), "place": dict(intent.place), "created": self.store.time()}
             connection.execute(table.delete().where(self._intent(intent.kind, intent.name)))
             connection.execute(table.insert().values(run_id=self.run_id, **values))
 
     def know(self, kind: str, name: str, **facts: str | int | None) -> None:
         """Add what became known of an intended thing: resource_id, etag, size."""
-        with self._write() as connection:
+        with self.writing() as connection:
             _update(connection, schema.INTENTS, self._intent(kind, name), **facts)
 
     def close_intent(self, kind: str, name: str) -> None:
         """Note that a thing is gone, or now belongs to the user."""
-        with self._write() as connection:
-            _update(connection, schema.INTENTS, self._intent(kind, name), removed=self.store._time())  # noqa: SLF001 - one unit
+        with self.writing() as connection:
+            _update(connection, schema.INTENTS, self._intent(kind, name), removed=self.store.time())
 
     def set_state(self, state: str, detail: str | None = None) -> None:
         """Note where the run stands; a finished run's cancel flag is dropped."""
-        with self._write() as connection:
-            values: dict[str, Any] = {"state": state, "detail": detail, "updated": self.store._time()}  # noqa: SLF001 - one unit
+        with self.writing() as connection:
+            values: dict[str, Any] = {"state": state, "detail": detail, "updated": self.store.time()}
             if state not in UNFINISHED:
                 values["cancel"] = False
             _update(connection, schema.RUNS, schema.RUNS.c.run_id == self.run_id, **values)
@@ -278,9 +320,9 @@ class Drive:
         Returns:
             Whether somebody asked to cancel the run.
         """
-        with self._write() as connection:
+        with self.writing() as connection:
             leases, runs = schema.LEASES, schema.RUNS
-            _update(connection, leases, leases.c.run_id == self.run_id, heartbeat=self.store._time())  # noqa: SLF001 - one unit
+            _update(connection, leases, leases.c.run_id == self.run_id, heartbeat=self.store.time())
             return bool(connection.execute(sa.select(runs.c.cancel).where(runs.c.run_id == self.run_id)).scalar())
 
     def check(self) -> None:
@@ -289,7 +331,7 @@ class Drive:
         Raises:
             LeaseLost: it is not.
         """
-        with self._write():
+        with self.writing():
             pass
 
     def _step(self, name: str) -> sa.ColumnElement[bool]:
@@ -300,9 +342,10 @@ class Drive:
         return sa.and_(table.c.run_id == self.run_id, table.c.kind == kind, table.c.name == name)
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that has seen that the lease is still ours."""
         leases = schema.LEASES
-        with self.store._write() as connection:  # noqa: SLF001 - one unit
+        with self.store.writing() as connection:
             query = sa.select(leases.c.epoch, leases.c.owner).where(leases.c.run_id == self.run_id).with_for_update()
             epoch, owner = connection.execute(query).one()
             if epoch != self._epoch:

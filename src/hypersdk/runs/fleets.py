@@ -1,0 +1,93 @@
+"""Fleets in the run store: what was asked for together, and how each instance of it ended."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from hypersdk import errors
+from hypersdk.runs import schema
+from hypersdk.runs.records import Fleet, FleetItem
+from hypersdk.runs.store import RunStore
+
+
+def new_fleet_id() -> str:
+    """An id that no other fleet has."""
+    return secrets.token_hex(6)
+
+
+def begin_fleet(
+    store: RunStore, fleet_id: str, subject: str, plan: Mapping[str, Any], items: Iterable[FleetItem]
+) -> Fleet:
+    """Record a fleet and its items in one transaction; their runs have begun already.
+
+    Args:
+        store: where.
+        fleet_id: from `new_fleet_id`.
+        subject: the file or filter that was given.
+        plan: limits, windows and what else the one who drives it needs, as JSON.
+        items: one for each instance.
+    """
+    values = {"subject": subject, "plan": dict(plan), "cancel": False, "created": store.time()}
+    about = {"host": store.host, "tool_version": store.version}
+    rows = [{"fleet_id": fleet_id, **asdict(item)} for item in items]
+    with store.writing() as connection:
+        connection.execute(schema.FLEETS.insert().values(fleet_id=fleet_id, **values, **about))
+        if rows:
+            connection.execute(schema.FLEET_ITEMS.insert(), rows)
+    return fleet(store, fleet_id)
+
+
+def fleet(store: RunStore, text: str) -> Fleet:
+    """The fleet with this id, or whose id alone begins with it.
+
+    Raises:
+        NotFoundError: none.
+        UsageError: several.
+    """
+    table = schema.FLEETS
+    query = sa.select(table).where(table.c.fleet_id.startswith(text, autoescape=True))
+    with store.reading() as connection:
+        found = [Fleet(**row) for row in connection.execute(query).mappings()]
+    if not found or not text:
+        raise errors.NotFoundError(f"no fleet {text!r}", resource=text, hint="hyperexport runs list")
+    if len(found) > 1:
+        raise errors.UsageError(f"{len(found)} fleets begin with {text!r}", resource=text, hint="write more of it")
+    return found[0]
+
+
+def fleets(store: RunStore) -> list[Fleet]:
+    """All fleets, newest first."""
+    query = sa.select(schema.FLEETS).order_by(schema.FLEETS.c.created.desc())
+    with store.reading() as connection:
+        return [Fleet(**row) for row in connection.execute(query).mappings()]
+
+
+def items(store: RunStore, fleet_id: str) -> list[FleetItem]:
+    """The items of a fleet in the order of its plan."""
+    table = schema.FLEET_ITEMS
+    columns = [column for column in table.c if column.name != "fleet_id"]
+    query = sa.select(*columns).where(table.c.fleet_id == fleet_id).order_by(table.c.number)
+    with store.reading() as connection:
+        return [FleetItem(**row) for row in connection.execute(query).mappings()]
+
+
+def end_item(store: RunStore, run_id: str, outcome: str, *, code: str | None = None, detail: str | None = None) -> None:
+    """Note how the run of an item ended, in every fleet that waits for it."""
+    table = schema.FLEET_ITEMS
+    with store.writing() as connection:
+        values = {"outcome": outcome, "code": code, "detail": detail}
+        connection.execute(table.update().where(table.c.run_id == run_id).values(**values))
+
+
+def cancel_fleet(store: RunStore, fleet_id: str) -> None:
+    """Ask everybody who works on a fleet to stop; the cancel flags of its unfinished runs are set too."""
+    runs, table = schema.RUNS, schema.FLEET_ITEMS
+    of_fleet = sa.select(table.c.run_id).where(table.c.fleet_id == fleet_id, table.c.outcome.is_(None))
+    with store.writing() as connection:
+        connection.execute(schema.FLEETS.update().where(schema.FLEETS.c.fleet_id == fleet_id).values(cancel=True))
+        connection.execute(runs.update().where(runs.c.run_id.in_(of_fleet)).values(cancel=True))

@@ -1,0 +1,59 @@
+"""What happened to a run, and what its steps usually take: read by people, and by the stall detector."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from statistics import median, quantiles
+
+import sqlalchemy as sa
+
+from hypersdk.runs import schema
+from hypersdk.runs.records import Happening, Usual
+from hypersdk.runs.store import Drive, RunStore
+
+MOST_SAMPLES = 500
+"""Finished steps of a kind that are looked at, newest first: what is usual changes."""
+
+FEWEST_SAMPLES = 3
+"""Fewer say nothing of what is usual."""
+
+
+def note(drive: Drive, kind: str, text: str, *, at: str | None = None, seconds: float | None = None) -> None:
+    """Write down that something happened.
+
+    Args:
+        drive: the right to write for the run.
+        kind: see `Happening`.
+        text: one line without secrets.
+        at: when it began; None = now.
+        seconds: how long it took, if it has a length.
+
+    Raises:
+        LeaseLost: another process drives the run.
+    """
+    with drive.writing() as connection:
+        values = {"run_id": drive.run_id, "at": at or drive.store.time(), "kind": kind, "text": text}
+        connection.execute(schema.HISTORY.insert().values(**values, seconds=seconds))
+
+
+def history(store: RunStore, run_id: str) -> list[Happening]:
+    """All that happened to a run, in its order."""
+    table = schema.HISTORY
+    query = sa.select(table.c.at, table.c.kind, table.c.text, table.c.seconds)
+    query = query.where(table.c.run_id == run_id).order_by(table.c.at, table.c.number)
+    with store.reading() as connection:
+        return [Happening(**row) for row in connection.execute(query).mappings()]
+
+
+def usual(store: RunStore, step: str) -> Usual | None:
+    """What steps of this name took in earlier runs; None = too few are known."""
+    table = schema.STEPS
+    query = sa.select(table.c.started, table.c.finished).where(table.c.name == step, table.c.finished.is_not(None))
+    with store.reading() as connection:
+        rows = connection.execute(query.order_by(table.c.finished.desc()).limit(MOST_SAMPLES)).all()
+    took = [
+        (datetime.fromisoformat(row.finished) - datetime.fromisoformat(row.started)).total_seconds() for row in rows
+    ]
+    if len(took) < FEWEST_SAMPLES:
+        return None
+    return Usual(median(took), quantiles(took, n=10)[-1], len(took))

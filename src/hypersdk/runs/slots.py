@@ -1,0 +1,49 @@
+"""Counted limits that hold over all workers of a store: exports of a region, of a bucket, of an image.
+
+Rules of this file: a place is taken and counted in one transaction; a place of a run that nobody drives any more is
+free, so that a dead worker blocks nobody.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hypersdk.runs import schema
+from hypersdk.runs.store import Drive, RunStore
+
+
+def take_slot(drive: Drive, scope: str, limit: int) -> bool:
+    """Try to take one of the `limit` places of a scope ("export us-ashburn-1"); True if we have it (already).
+
+    Raises:
+        LeaseLost: another process drives the run.
+    """
+    table = schema.SLOTS
+    with drive.writing() as connection:
+        drive.store.alone(connection, scope)
+        holders = set(connection.execute(sa.select(table.c.run_id).where(table.c.scope == scope)).scalars())
+        if drive.run_id in holders:
+            return True
+        dead = {run_id for run_id in holders if not drive.store.is_driven(run_id, connection)}
+        if len(holders - dead) >= limit:
+            return False
+        if dead:
+            connection.execute(table.delete().where(table.c.scope == scope, table.c.run_id.in_(dead)))
+        connection.execute(table.insert().values(scope=scope, run_id=drive.run_id, taken=drive.store.time()))
+    return True
+
+
+def leave_slot(drive: Drive, scope: str) -> None:
+    """Give a place back; harmless if it is not held."""
+    table = schema.SLOTS
+    with drive.writing() as connection:
+        connection.execute(table.delete().where(table.c.scope == scope, table.c.run_id == drive.run_id))
+
+
+def taken(store: RunStore) -> dict[str, list[str]]:
+    """Scopes and the runs that hold their places."""
+    found: dict[str, list[str]] = {}
+    with store.reading() as connection:
+        for row in connection.execute(sa.select(schema.SLOTS.c.scope, schema.SLOTS.c.run_id)):
+            found.setdefault(row.scope, []).append(row.run_id)
+    return found
