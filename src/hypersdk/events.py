@@ -78,7 +78,25 @@ class Called:
     seconds: float
 
 
-Event = StepStarted | StepAdvanced | StepFinished | Bytes | Waiting | Note | Called
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A call failed in a way that passes and will be tried again. `code` is the error's stable code."""
+
+    what: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """A step has not moved for `idle` seconds; `usual` is what such a step takes as a rule, in seconds, if known."""
+
+    run_id: str
+    step: str
+    idle: float
+    usual: float | None
+
+
+Event = StepStarted | StepAdvanced | StepFinished | Bytes | Waiting | Note | Called | Retried | Stalled
 
 
 class Reporter(Protocol):
@@ -90,6 +108,16 @@ class Reporter(Protocol):
 
 def null_reporter(_event: Event, /) -> None:
     """Watch nothing."""
+
+
+def several(*reporters: Reporter) -> Reporter:
+    """One reporter that tells several."""
+
+    def report(event: Event, /) -> None:
+        for each in reporters:
+            each(event)
+
+    return report
 
 
 def callback_reporter(callback: Callable[[int, int | None], None]) -> Reporter:

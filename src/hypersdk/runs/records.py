@@ -99,12 +99,14 @@ class Holder:
         epoch: grows by one whenever the run changes hands.
         heartbeat: when the owner was last heard of.
         alive: whether the lease holds: nobody else may drive the run.
+        progress: how far the owner said the run is; see `Drive.beat`.
     """
 
     owner: str
     epoch: int
     heartbeat: str
     alive: bool
+    progress: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ LEASES = sa.Table(
     sa.Column("owner", sa.String, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("heartbeat", sa.String, nullable=False),
+    sa.Column("progress", sa.JSON),
 )
 """Who drives a run; every write of steps and intents is conditional on the epoch."""
 
@@ -138,16 +139,17 @@ def _first(connection: sa.Connection) -> None:
 
 
 def _fleets(connection: sa.Connection) -> None:
-    # A new database has these columns already: the first migration makes the tables as they are now.
-    there = {column["name"] for column in sa.inspect(connection).get_columns("runs")}
-    for name, kind in (
-        ("options", "JSON NOT NULL DEFAULT '{}'"),
-        ("fleet_id", "VARCHAR"),
-        ("priority", "INTEGER NOT NULL DEFAULT 0"),
-    ):
-        if name not in there:
-            connection.exec_driver_sql(f"ALTER TABLE runs ADD COLUMN {name} {kind}")
+    _add_column(connection, "runs", "options", "JSON NOT NULL DEFAULT '{}'")
+    _add_column(connection, "runs", "fleet_id", "VARCHAR")
+    _add_column(connection, "runs", "priority", "INTEGER NOT NULL DEFAULT 0")
+    _add_column(connection, "leases", "progress", "JSON")
     METADATA.create_all(connection, tables=[HISTORY, FLEETS, FLEET_ITEMS, SLOTS])
+
+
+def _add_column(connection: sa.Connection, table: str, name: str, kind: str) -> None:
+    # A new database has the column already: the first migration makes the tables as they are now.
+    if name not in {column["name"] for column in sa.inspect(connection).get_columns(table)}:
+        connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 STEPS_TO_NOW: tuple[Callable[[sa.Connection], None], ...] = (_first, _fleets)

@@ -192,7 +192,9 @@ class RunStore:
     def holder(self, run_id: str) -> Holder | None:
         """Who drives the run, or drove it last; None = nobody ever did."""
         leases = schema.LEASES
-        query = sa.select(leases.c.owner, leases.c.epoch, leases.c.heartbeat).where(leases.c.run_id == run_id)
+        query = sa.select(leases.c.owner, leases.c.epoch, leases.c.heartbeat, leases.c.progress).where(
+            leases.c.run_id == run_id
+        )
         with self.reading() as connection:
             row = connection.execute(query).mappings().first()
         return Holder(**row, alive=self.is_driven(run_id)) if row else None
@@ -314,15 +316,18 @@ class Drive:
                 values["cancel"] = False
             _update(connection, schema.RUNS, schema.RUNS.c.run_id == self.run_id, **values)
 
-    def beat(self) -> bool:
+    def beat(self, progress: Mapping[str, Any] | None = None) -> bool:
         """Note that we live.
+
+        Args:
+            progress: how far the run is, for `runs attach` and a fleet's table; small JSON values without secrets.
 
         Returns:
             Whether somebody asked to cancel the run.
         """
         with self.writing() as connection:
             leases, runs = schema.LEASES, schema.RUNS
-            _update(connection, leases, leases.c.run_id == self.run_id, heartbeat=self.store.time())
+            _update(connection, leases, leases.c.run_id == self.run_id, heartbeat=self.store.time(), progress=progress)
             return bool(connection.execute(sa.select(runs.c.cancel).where(runs.c.run_id == self.run_id)).scalar())
 
     def check(self) -> None:
