@@ -80,20 +80,36 @@ class Called:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A call failed in a way that passes and will be tried again. `code` is the error's stable code."""
+    """A call failed in a way that passes and will be tried again.
+
+    Attributes:
+        what: the call, for people.
+        code: the error's stable code.
+        request_id: of the reply, if there was one.
+    """
 
     what: str
     code: str
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """A step has not moved for `idle` seconds; `usual` is what such a step takes as a rule, in seconds, if known."""
+    """A step has not moved for a long time. It is told once, until it moves again.
+
+    Attributes:
+        run_id: the run.
+        step: its step.
+        idle: seconds since it moved last.
+        usual: seconds that such a step takes as a rule (the median); None = too few are known.
+        text: all of it in one line for people.
+    """
 
     run_id: str
     step: str
     idle: float
     usual: float | None
+    text: str = ""
 
 
 Event = StepStarted | StepAdvanced | StepFinished | Bytes | Waiting | Note | Called | Retried | Stalled

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
+from dataclasses import asdict
 from statistics import median, quantiles
 
 import sqlalchemy as sa
@@ -36,24 +37,37 @@ def note(drive: Drive, kind: str, text: str, *, at: str | None = None, seconds: 
         connection.execute(schema.HISTORY.insert().values(**values, seconds=seconds))
 
 
+def write(drive: Drive, happenings: Iterable[Happening]) -> None:
+    """Write down several things at once, in their order.
+
+    Raises:
+        LeaseLost: another process drives the run.
+    """
+    rows = [{"run_id": drive.run_id, **asdict(each)} for each in happenings]
+    if rows:
+        with drive.writing() as connection:
+            connection.execute(schema.HISTORY.insert(), rows)
+
+
 def history(store: RunStore, run_id: str) -> list[Happening]:
     """All that happened to a run, in its order."""
     table = schema.HISTORY
-    query = sa.select(table.c.at, table.c.kind, table.c.text, table.c.seconds)
+    query = sa.select(table.c.at, table.c.kind, table.c.text, table.c.seconds, table.c.step)
     query = query.where(table.c.run_id == run_id).order_by(table.c.at, table.c.number)
     with store.reading() as connection:
         return [Happening(**row) for row in connection.execute(query).mappings()]
 
 
 def usual(store: RunStore, step: str) -> Usual | None:
-    """What steps of this name took in earlier runs; None = too few are known."""
-    table = schema.STEPS
-    query = sa.select(table.c.started, table.c.finished).where(table.c.name == step, table.c.finished.is_not(None))
+    """What steps of this name took in earlier runs; None = too few are known.
+
+    Only steps that one process did without a break count: the night between Ctrl-C and the next command says nothing.
+    """
+    table = schema.HISTORY
+    query = sa.select(table.c.seconds).where(table.c.step == step, table.c.kind == "step")
+    query = query.where(table.c.seconds.is_not(None)).order_by(table.c.number.desc()).limit(MOST_SAMPLES)
     with store.reading() as connection:
-        rows = connection.execute(query.order_by(table.c.finished.desc()).limit(MOST_SAMPLES)).all()
-    took = [
-        (datetime.fromisoformat(row.finished) - datetime.fromisoformat(row.started)).total_seconds() for row in rows
-    ]
+        took = list(connection.execute(query).scalars())
     if len(took) < FEWEST_SAMPLES:
         return None
-    return Usual(median(took), quantiles(took, n=10)[-1], len(took))
+    return Usual(median(took), min(quantiles(took, n=10)[-1], max(took)), len(took))

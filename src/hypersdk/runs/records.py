@@ -115,15 +115,17 @@ class Happening:
 
     Attributes:
         at: when it began, UTC, ISO 8601.
-        kind: "began", "step", "wait", "note", "ended", "stall".
+        kind: "began", "step", "cut" (a step that did not end), "wait", "retry", "note", "stall", "ended".
         text: one line for people, without secrets.
         seconds: how long it took; None = it has no length, or has not ended.
+        step: the step that it happened in; None = in none.
     """
 
     at: str
     kind: str
     text: str
     seconds: float | None = None
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

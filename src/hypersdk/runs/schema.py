@@ -95,6 +95,7 @@ HISTORY = sa.Table(
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("text", sa.String, nullable=False),
     sa.Column("seconds", sa.Float),
+    sa.Column("step", sa.String),
 )
 """What happened to a run, in its order: `runs show` tells a finished run's story from here alone."""
 
