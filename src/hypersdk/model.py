@@ -120,7 +120,10 @@ class ConnectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A virtual machine in the cloud; `lifecycle_state` is the provider's own word."""
+    """A virtual machine in the cloud; `lifecycle_state` is the provider's own word.
+
+    `tags` are the free-form ones, `defined_tags` those with a namespace, as "namespace.key".
+    """
 
     id: str
     name: str
@@ -136,6 +139,7 @@ class Instance:
     metadata_keys: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     etag: str | None = None
+    defined_tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Wiring:
         self.waiter = waiter
         self._monitor = monitor
         self._webs: dict[url.Address, WebStore] = {}
+        self._elsewhere: dict[str, Wiring] = {}
+        self._home: Wiring | None = None
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -173,6 +175,8 @@ class Wiring:
         Raises:
             ConfigError: it cannot be used.
         """
+        if self._home is not None:
+            return self._home.runs
         import platform
 
         from hypersdk.runs.store import RunStore
@@ -181,6 +185,22 @@ class Wiring:
         runs = RunStore(self.config.state, host=platform.node(), version=__version__)
         self._cleanup.callback(runs.close)
         return runs
+
+    def in_region(self, region: str) -> Wiring:
+        """The same account in another region: with rooms of its own, and our run store, waiter and monitor.
+
+        Args:
+            region: full name; our own region gives these rooms.
+        """
+        if region in {"", self.session.region}:
+            return self
+        if region not in self._elsewhere:
+            config = replace(self.config, oci=replace(self.config.oci, region=region))
+            other = Wiring(config, self.waiter, self._monitor)
+            other._home = self
+            self._cleanup.callback(other.close)
+            self._elsewhere[region] = other
+        return self._elsewhere[region]
 
     @cached_property
     def export_rooms(self) -> ExportRooms:

@@ -50,6 +50,7 @@ class Item:
         seconds: how long it may take; None = nothing is known.
         refused: why it cannot be exported; None = it can, as far as a plan can tell.
         note: what a person should know about it; "" = nothing.
+        compartment: path of the one where it lives.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Item:
     seconds: float | None = None
     refused: str | None = None
     note: str = ""
+    compartment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,11 @@ class OciProvider:
             metadata_keys=tuple(sorted({**(raw.metadata or {}), **(raw.extended_metadata or {})})),
             tags=dict(raw.freeform_tags or {}),
             etag=etag,
+            defined_tags={
+                f"{space}.{key}": str(value)
+                for space, tags in (raw.defined_tags or {}).items()
+                for key, value in tags.items()
+            },
         )
 
     def _attached(self, what: str, instance: Instance, listing: Callable[..., Any]) -> Iterator[Any]:
