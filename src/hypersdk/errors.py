@@ -11,6 +11,7 @@ is what `retry.py` decides by (never the text), `exit_code` is design section 3.
     │   └── PermissionDenied          403, or 404 where only permission can be missing
     ├── NotFoundError                 no such resource, or not allowed to see it (404)          exit 5
     ├── PreflightRefused              we refuse before anything is created                      exit 6
+    │   └── RunDriven                 another process drives this run already
     ├── VerificationError             bytes are not what they must be                           exit 7
     ├── PassingError                  retryable: try again later                                exit 8
     │   ├── NetworkError              could not connect, connection cut, timed out
@@ -141,6 +142,12 @@ class PreflightRefused(HypersdkError):
 
     code = "preflight-refused"
     exit_code = 6
+
+
+class RunDriven(PreflightRefused):
+    """Another process drives this run already."""
+
+    code = "run-driven"
 
 
 class VerificationError(HypersdkError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -76,12 +76,47 @@ def items(store: RunStore, fleet_id: str) -> list[FleetItem]:
         return [FleetItem(**row) for row in connection.execute(query).mappings()]
 
 
-def end_item(store: RunStore, run_id: str, outcome: str, *, code: str | None = None, detail: str | None = None) -> None:
-    """Note how the run of an item ended, in every fleet that waits for it."""
-    table = schema.FLEET_ITEMS
+def item_of_run(store: RunStore, run_id: str) -> FleetItem | None:
+    """The item that a run belongs to, of the newest fleet that waits for it; None = it belongs to none."""
+    table, fleet_table = schema.FLEET_ITEMS, schema.FLEETS
+    columns = [column for column in table.c if column.name != "fleet_id"]
+    query = sa.select(*columns).join(fleet_table, fleet_table.c.fleet_id == table.c.fleet_id)
+    query = query.where(table.c.run_id == run_id).order_by(fleet_table.c.created.desc()).limit(1)
+    with store.reading() as connection:
+        row = connection.execute(query).mappings().first()
+    return FleetItem(**row) if row else None
+
+
+def end_item(
+    store: RunStore,
+    run_id: str,
+    outcome: str,
+    *,
+    code: str | None = None,
+    detail: str | None = None,
+    states: Collection[str] | None = None,
+) -> bool:
+    """Note how the run of an item ended, in every fleet that waits for it.
+
+    Args:
+        store: where.
+        run_id: the run.
+        outcome: see `FleetItem`.
+        code: the error's stable code, if it did not end well.
+        detail: one line about it.
+        states: the run must be in one of them, else somebody else has gone on with it; None = in any.
+
+    Returns:
+        Whether it was noted.
+    """
+    table, runs = schema.FLEET_ITEMS, schema.RUNS
     with store.writing() as connection:
+        state = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id).with_for_update()).scalar()
+        if states is not None and state not in states:
+            return False
         values = {"outcome": outcome, "code": code, "detail": detail}
         connection.execute(table.update().where(table.c.run_id == run_id).values(**values))
+    return True
 
 
 def cancel_fleet(store: RunStore, fleet_id: str) -> None:

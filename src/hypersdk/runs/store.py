@@ -207,11 +207,11 @@ class RunStore:
         """Take the run's lease for the time of the `with` block.
 
         Raises:
-            PreflightRefused: another process drives the run.
+            RunDriven: another process drives the run.
         """
         with self._lock(run_id) as lock:
             if not lock.take():
-                raise errors.PreflightRefused(
+                raise errors.RunDriven(
                     f"another process drives run {run_id} already",
                     resource=run_id,
                     hint=f"watch it with: hyperexport runs show {run_id}",
