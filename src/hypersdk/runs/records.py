@@ -56,13 +56,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step of a run; `result` is None until it is done."""
+    """One step of a run; `result` is None until it is done, `host` began it last."""
 
     name: str
     state: str
     result: Mapping[str, Any] | None
     started: str
     finished: str | None
+    host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,9 @@ STEPS = sa.Table(
     sa.Column("result", sa.JSON),
     sa.Column("started", sa.String, nullable=False),
     sa.Column("finished", sa.String),
+    sa.Column("host", sa.String),
 )
+"""`host` began the step last: what it left half done lies there."""
 
 INTENTS = sa.Table(
     "intents",
@@ -144,6 +146,7 @@ def _fleets(connection: sa.Connection) -> None:
     _add_column(connection, "runs", "fleet_id", "VARCHAR")
     _add_column(connection, "runs", "priority", "INTEGER NOT NULL DEFAULT 0")
     _add_column(connection, "leases", "progress", "JSON")
+    _add_column(connection, "steps", "host", "VARCHAR")
     METADATA.create_all(connection, tables=[HISTORY, FLEETS, FLEET_ITEMS, SLOTS])
 
 

@@ -280,9 +280,10 @@ class Drive:
     def start_step(self, name: str) -> None:
         """Note that a step begins (again)."""
         with self.writing() as connection:
-            if not _update(connection, schema.STEPS, self._step(name), state="started"):
-                values = {"name": name, "state": "started", "started": self.store.time()}
-                connection.execute(schema.STEPS.insert().values(run_id=self.run_id, **values))
+            values = {"state": "started", "host": self.store.host}
+            if not _update(connection, schema.STEPS, self._step(name), **values):
+                values |= {"run_id": self.run_id, "name": name, "started": self.store.time()}
+                connection.execute(schema.STEPS.insert().values(**values))
 
     def finish_step(self, name: str, result: Mapping[str, Any]) -> None:
         """Store the result of a step; small JSON values without secrets."""
