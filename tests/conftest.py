@@ -4,6 +4,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from postgres_fixture import postgres
+
+__all__ = ["postgres"]
 
 
 @pytest.fixture(autouse=True)
