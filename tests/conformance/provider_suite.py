@@ -113,6 +113,19 @@ class ProviderSuite:
         assert (boot.boot, boot.size) == (True, 50 * 1024**3)
         assert (data.boot, data.size, data.name) == (False, 100 * 1024**3, "data")
 
+    def test_boot_volumes_in_bulk_are_those_of_each_instance(self, bound: Bound) -> None:
+        """Listed for a compartment, attachments and volumes tell of an instance what asking for it alone tells."""
+        instance = bound.instance()
+        place = (instance.compartment_id, instance.availability_domain)
+        attached = {each.instance_id: each.volume_id for each in bound.provider.boot_attachments(*place)}
+        volumes = {volume.id: volume for volume in bound.provider.boot_volumes(*place)}
+        assert volumes[attached[instance.id]] == next(v for v in bound.provider.volumes(instance) if v.boot)
+        assert set(attached) > {instance.id}
+
+    def test_our_own_region_is_one_that_the_account_may_use(self, bound: Bound) -> None:
+        """The regions have full names, and ours is among them."""
+        assert bound.provider.region in bound.provider.regions()
+
     def test_an_image_is_made_listed_and_deleted(self, bound: Bound) -> None:
         """An image lives from create to delete; deleting what is gone is fine."""
         image = bound.image("made", "token-of-made")

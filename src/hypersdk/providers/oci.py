@@ -7,14 +7,14 @@ one; a model without its mandatory fields is refused, because the SDK makes mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from hypersdk import errors
 from hypersdk.model import Image, Instance, ObjectRef, Ocid, Operation, Secret, Volume
-from hypersdk.providers.protocol import Compartment, Started
+from hypersdk.providers.protocol import Attached, Compartment, Started
 from hypersdk.retry import Call, run_once
 from hypersdk.vendors.oci.calls import sdk_call
 from hypersdk.vendors.oci.regions import expand
@@ -78,6 +78,13 @@ class OciProvider:
         client = self._session.client("ObjectStorageClient")
         return str(sdk_call("get namespace", "the tenancy", client.get_namespace).data)
 
+    def regions(self) -> Sequence[str]:
+        """Full names of the regions that the tenancy is subscribed to and that are ready."""
+        client, what = self._session.client("IdentityClient"), "list region subscriptions"
+        found = sdk_call(what, "the tenancy", partial(client.list_region_subscriptions, self.tenancy_id)).data
+        rows = [_whole(raw, what, "the tenancy", ("region_name", "status")) for raw in found]
+        return sorted(raw.region_name for raw in rows if raw.status == "READY")
+
     def compartments(self) -> Iterator[Compartment]:
         """The root, then every compartment below it that the caller may see, however deep.
 
@@ -135,6 +142,22 @@ class OciProvider:
         others = partial(compute.list_volume_attachments, instance.compartment_id, instance_id=instance.id)
         for attached in self._attached("list attached volumes", instance, others):
             yield self._volume(attached.volume_id, block.get_volume, boot=False)
+
+    def boot_attachments(self, compartment_id: str, domain: str) -> Iterator[Attached]:
+        """Which boot volumes the instances of a compartment have, in one availability domain."""
+        client = self._session.client("ComputeClient")
+        listing = partial(client.list_boot_volume_attachments, domain, compartment_id)
+        fields = ("instance_id", "boot_volume_id", "lifecycle_state")
+        for raw in self._pages("list boot volume attachments", compartment_id, listing, fields):
+            if raw.lifecycle_state not in GONE_VOLUME_STATES:
+                yield Attached(raw.instance_id, raw.boot_volume_id)
+
+    def boot_volumes(self, compartment_id: str, domain: str) -> Iterator[Volume]:
+        """Boot volumes of a compartment, in one availability domain; dead ones included."""
+        client = self._session.client("BlockstorageClient")
+        listing = partial(client.list_boot_volumes, availability_domain=domain, compartment_id=compartment_id)
+        for raw in self._pages("list boot volumes", compartment_id, listing):
+            yield Volume(raw.id, raw.display_name or "", (raw.size_in_gbs or 0) * GIB, boot=True)
 
     def images(self, compartment_id: str, *, name: str | None = None) -> Iterator[Image]:
         """Custom images of one compartment; `name` = exact display name. Platform images are left out."""

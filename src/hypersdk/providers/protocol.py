@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +26,14 @@ class Started:
     operation_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Which boot volume an instance has."""
+
+    instance_id: str
+    volume_id: str
+
+
 class Provider(Protocol):
     """One cloud account as seen with one set of credentials. Lists are lazy and hold every page."""
 
@@ -47,6 +55,9 @@ class Provider(Protocol):
     def namespace(self) -> str:
         """The tenancy's Object Storage namespace."""
 
+    def regions(self) -> Sequence[str]:
+        """Full names of the regions that the account may use."""
+
     def compartments(self) -> Iterator[Compartment]:
         """The root and every compartment below it that the caller can list."""
 
@@ -61,6 +72,12 @@ class Provider(Protocol):
 
     def volumes(self, instance: Instance) -> Iterator[Volume]:
         """Boot volume and attached block volumes of an instance."""
+
+    def boot_attachments(self, compartment_id: str, domain: str) -> Iterator[Attached]:
+        """Which boot volumes the instances of a compartment have, in one availability domain."""
+
+    def boot_volumes(self, compartment_id: str, domain: str) -> Iterator[Volume]:
+        """Boot volumes of a compartment, in one availability domain; dead ones included."""
 
     def images(self, compartment_id: str, *, name: str | None = None) -> Iterator[Image]:
         """Custom images of one compartment (no platform images), deleted ones included."""
