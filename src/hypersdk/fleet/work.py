@@ -129,16 +129,37 @@ def carry_out(run_id: str, rooms: ExportRooms) -> Outcome | None:
         ConfigError: the run store cannot be used.
     """
     outcome = _driven(run_id, rooms)
-    if outcome is not None:
-        fleets.end_item(
-            rooms.runs,
-            run_id,
-            outcome.kind,
-            code=outcome.code,
-            detail=outcome.detail,
-            states=_STATES[outcome.kind],
-        )
-    return outcome
+    return outcome and write_down(rooms.runs, outcome)
+
+
+def write_down(runs: RunStore, outcome: Outcome) -> Outcome | None:
+    """Record how the run of an item ended.
+
+    Returns:
+        The outcome; None = another process has gone on with the run meanwhile, and writes down its end.
+    """
+    assert outcome.run_id is not None
+    states, facts = _STATES[outcome.kind], {"code": outcome.code, "detail": outcome.detail}
+    noted = fleets.end_item(runs, outcome.run_id, outcome.kind, states=states, **facts)
+    return outcome if noted else None
+
+
+def end_queued(runs: RunStore, run_id: str) -> Outcome | None:
+    """Cancel a run that has not begun: nothing was made, so nothing needs the cloud.
+
+    Returns:
+        Its outcome; None = it has begun, or is being driven.
+    """
+    try:
+        with runs.drive(run_id) as held:
+            if runs.run(run_id).state != records.QUEUED:
+                return None
+            held.set_state(records.CANCELLED)
+    except errors.RunDriven:
+        return None
+    item = fleets.item_of_run(runs, run_id)
+    number, name = (item.number, item.name) if item else (0, run_id)
+    return write_down(runs, outcome_of(number, name, run_id, errors.Cancelled("cancelled before it began")))
 
 
 def _driven(run_id: str, rooms: ExportRooms) -> Outcome | None:
@@ -174,6 +195,23 @@ def outcome_of(number: int, name: str, run_id: str | None, error: errors.Hypersd
     elif error.exit_code == errors.PreflightRefused.exit_code:
         kind = REFUSED
     return Outcome(number, name, run_id, kind, error.code, error.exit_code, str(error))
+
+
+def recorded(item: FleetItem) -> Outcome:
+    """The outcome of an item that has ended, as it was written down."""
+    assert item.outcome is not None
+    code = item.code
+    exit_code = 0 if code is None else _exit_codes().get(code, errors.HypersdkError.exit_code)
+    return Outcome(item.number, item.name, item.run_id, item.outcome, code, exit_code, item.detail or "")
+
+
+def _exit_codes() -> dict[str, int]:
+    found, left = {}, [errors.HypersdkError]
+    while left:
+        kind = left.pop()
+        found[kind.code] = kind.exit_code
+        left += kind.__subclasses__()
+    return found
 
 
 def result_line(result: ExportResult) -> str:

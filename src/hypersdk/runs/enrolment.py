@@ -81,6 +81,38 @@ def enrol(store: RunStore, subject: str, plan: Mapping[str, Any], entries: Seque
     return fleet(store, fleet_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an item of a fleet stands, and its run, if it has one."""
+
+    item: FleetItem
+    state: str | None = None
+    cancel: bool = False
+
+
+def standings(store: RunStore, fleet_id: str) -> list[Standing]:
+    """Where every item of a fleet stands, in the order of its plan; one small question however many there are."""
+    table, runs = schema.FLEET_ITEMS, schema.RUNS
+    columns = [column for column in table.c if column.name != "fleet_id"]
+    query = sa.select(*columns, runs.c.state, runs.c.cancel).outerjoin(runs, runs.c.run_id == table.c.run_id)
+    query = query.where(table.c.fleet_id == fleet_id).order_by(table.c.number)
+    found = []
+    with store.reading() as connection:
+        for row in connection.execute(query).mappings():
+            values = dict(row)
+            state, cancel = values.pop("state"), bool(values.pop("cancel"))
+            found.append(Standing(FleetItem(**values), state, cancel))
+    return found
+
+
+def plans_of(store: RunStore, fleet_id: str) -> dict[str, Mapping[str, Any]]:
+    """The plans of a fleet's runs, by run id."""
+    table, runs = schema.FLEET_ITEMS, schema.RUNS
+    query = sa.select(runs.c.run_id, runs.c.plan).join(table, runs.c.run_id == table.c.run_id)
+    with store.reading() as connection:
+        return {row.run_id: row.plan for row in connection.execute(query.where(table.c.fleet_id == fleet_id))}
+
+
 def _latest_of(connection: sa.Connection, keys: Sequence[str]) -> dict[str, Run]:
     found: dict[str, Run] = {}
     for at in range(0, len(keys), _KEYS_AT_ONCE):
