@@ -8,10 +8,13 @@ is what `retry.py` decides by (never the text), `exit_code` is design section 3.
     │   └── ConfigError               bad configuration: file, line, key                        exit 2
     ├── AuthError                     credentials refused or unusable                           exit 4
     │   ├── NotAuthenticated          401
+    │   │   └── ClockSkewed           401 because the clocks are too far apart; passes in mid-run
+    │   ├── CredentialsEnded          what signed until now signs no more: somebody must renew it
     │   └── PermissionDenied          403, or 404 where only permission can be missing
     ├── NotFoundError                 no such resource, or not allowed to see it (404)          exit 5
     ├── PreflightRefused              we refuse before anything is created                      exit 6
-    │   └── RunDriven                 another process drives this run already
+    │   ├── RunDriven                 another process drives this run already
+    │   └── UnknownPlan               another version of hypersdk began this run
     ├── VerificationError             bytes are not what they must be                           exit 7
     ├── PassingError                  retryable: try again later                                exit 8
     │   ├── NetworkError              could not connect, connection cut, timed out
@@ -19,7 +22,8 @@ is what `retry.py` decides by (never the text), `exit_code` is design section 3.
     │   ├── ThrottledError            429
     │   ├── ServiceError              5xx except 501
     │   ├── BusyError                 409 ResourceLocked, ConcurrentObjectUpdate
-    │   └── ReplyRefused              a reply that does not satisfy its request's expectation
+    │   ├── ReplyRefused              a reply that does not satisfy its request's expectation
+    │   └── StoreUnreachable          the run store cannot be reached, or somebody else has it locked
     ├── StateConflict                 409: wait for the resource's state, not an attempt        exit 8
     ├── PreconditionFailed            412: the resource is another one than we pinned           exit 1
     │   └── ObjectChanged             the object was replaced while we read it
@@ -124,6 +128,19 @@ class NotAuthenticated(AuthError):
     code = "not-authenticated"
 
 
+class ClockSkewed(NotAuthenticated):
+    """The service does not accept what was signed because our clock and its own are too far apart."""
+
+    code = "clock-skewed"
+    retryable = True
+
+
+class CredentialsEnded(AuthError):
+    """Credentials that were good have ended, or are no longer accepted; somebody outside must renew them."""
+
+    code = "credentials-ended"
+
+
 class PermissionDenied(AuthError):
     """The service knows us and does not let us (403, or a 404 that can only mean this)."""
 
@@ -148,6 +165,12 @@ class RunDriven(PreflightRefused):
     """Another process drives this run already."""
 
     code = "run-driven"
+
+
+class UnknownPlan(PreflightRefused):
+    """A run was begun by a version of hypersdk whose plans this one does not know."""
+
+    code = "unknown-plan"
 
 
 class VerificationError(HypersdkError):
@@ -199,6 +222,12 @@ class ReplyRefused(PassingError):
     """A reply arrived that does not satisfy what its request demands (status, range, length, etag, encoding)."""
 
     code = "reply-refused"
+
+
+class StoreUnreachable(PassingError):
+    """The run store cannot be reached, or another program has it locked; a run that goes on waits for it instead."""
+
+    code = "store-unreachable"
 
 
 class StateConflict(HypersdkError):
