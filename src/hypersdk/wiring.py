@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict
 
@@ -61,6 +62,7 @@ class Wiring:
         self._webs: dict[url.Address, WebStore] = {}
         self._elsewhere: dict[str, Wiring] = {}
         self._home: Wiring | None = None
+        self.command = "a program"
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -144,7 +146,9 @@ class Wiring:
         self._cleanup.callback(wire.close)
         return wire
 
-    def _bucket(self) -> Bucket | None:
+    def _bucket(self, kind: type[Bucket] = Bucket) -> Bucket | None:
+        if self._home is not None and "shared_bucket" in self._home.__dict__:
+            return self._home.shared_bucket
         timetable, waiter = self.config.transfer.bandwidth, self.waiter
         if timetable is None:
             return None
@@ -152,7 +156,7 @@ class Wiring:
         def rate() -> int | None:
             return timetable.at(minute_of_week(datetime.now().astimezone()))
 
-        return Bucket(rate, waiter.clock, waiter.stop.wait)
+        return kind(rate, waiter.clock, waiter.stop.wait)
 
     @cached_property
     def provider(self) -> Provider:
@@ -198,9 +202,29 @@ class Wiring:
             config = replace(self.config, oci=replace(self.config.oci, region=region))
             other = Wiring(config, self.waiter, self._monitor)
             other._home = self
+            other.command = self.command
             self._cleanup.callback(other.close)
             self._elsewhere[region] = other
         return self._elsewhere[region]
+
+    def apart(self, region: str, waiter: Waiter) -> Wiring:
+        """The same account for another thread: connections of its own; run store, monitor and bandwidth are shared.
+
+        Args:
+            region: one that `in_region` has been asked for already, by the thread that owns these rooms.
+            waiter: of that thread.
+        """
+        home = self.in_region(region)
+        other = Wiring(home.config, waiter, home.monitor)
+        other._home = self
+        return other
+
+    @cached_property
+    def shared_bucket(self) -> Bucket | None:
+        """Keeps to one rate whatever moves in any thread; must be asked for before there are several."""
+        from hypersdk.fleet.sharing import SharedBucket
+
+        return self._bucket(SharedBucket)
 
     @cached_property
     def export_rooms(self) -> ExportRooms:
@@ -208,7 +232,16 @@ class Wiring:
         from hypersdk.exports.context import ExportRooms
 
         runs = self.runs
-        return ExportRooms(self.provider, self.oci_store, self.wire, runs, self.retrier, self.config.transfer)
+        return ExportRooms(
+            self.provider,
+            self.oci_store,
+            self.wire,
+            runs,
+            self.retrier,
+            self.config.transfer,
+            logs=None if self.config.logs is None else Path(self.config.logs),
+            command=self.command,
+        )
 
     def find_instance(self, wanted: str) -> Instance:
         """The instance of this OCID or exact name."""

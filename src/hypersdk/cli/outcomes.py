@@ -16,27 +16,36 @@ WELL = frozenset({"done", "skipped"})
 
 
 def exit_code(outcomes: Sequence[Outcome], *, allow_empty: bool = False) -> int:
-    """What the shell is told.
+    """What the shell is told about copies; see `code_of`."""
+    ends = [
+        (each.kind, 0 if each.kind in WELL else FAILED if each.error is None else each.error.exit_code)
+        for each in outcomes
+    ]
+    return code_of(ends, allow_empty=allow_empty)
+
+
+def code_of(ends: Sequence[tuple[str, int]], *, allow_empty: bool = False) -> int:
+    """What the shell is told about the ends of many items (design section 3).
 
     Args:
-        outcomes: how each item ended.
+        ends: how each item ended: "done", "skipped", "refused", "failed", "interrupted" or "cancelled"; and the exit
+            code that it would have had alone.
         allow_empty: that nothing was selected is fine.
 
     Returns:
         0 all is well; 5 nothing was selected; 130 interrupted; of a single item its own error's code; of several 3 if
         some are well, else the one that all errors have in common, else 1.
     """
-    if not outcomes:
+    if not ends:
         return 0 if allow_empty else errors.NotFoundError.exit_code
-    if any(each.kind == "interrupted" for each in outcomes):
+    if any(kind == "interrupted" for kind, _ in ends):
         return errors.Interrupted.exit_code
-    bad = [each for each in outcomes if each.kind not in WELL]
-    if not bad:
+    codes = [code for kind, code in ends if kind not in WELL]
+    if not codes:
         return 0
-    if len(bad) < len(outcomes):
+    if len(codes) < len(ends):
         return SOME_FAILED
-    codes = {FAILED if each.error is None else each.error.exit_code for each in bad}
-    return codes.pop() if len(codes) == 1 else FAILED
+    return codes[0] if len(set(codes)) == 1 else FAILED
 
 
 def row(item: Item, outcome: Outcome | None) -> dict[str, Any]:

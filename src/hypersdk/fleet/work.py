@@ -74,7 +74,13 @@ def begin_runs(
             continue
         found = latest.get(keys[item.number])
         entries.append(_entry(runs, item, found, arounds[item.number], rooms_of))
-    how = {"limits": asdict(plan.limits), "windows": list(plan.windows)}
+    # A refused item has no run that would remember how it was asked for.
+    refused = {
+        str(item.number): {"options": item.options.to_json(), "region": item.region}
+        for item in plan.items
+        if item.refused is not None
+    }
+    how = {"limits": asdict(plan.limits), "windows": list(plan.windows), "refused": refused}
     return enrol(runs, plan.subject, how, entries)
 
 
