@@ -17,7 +17,8 @@ from hypersdk.exports.landing import check_space, seen_object
 from hypersdk.exports.links import Link, make_link, prove_links, withdraw_links
 from hypersdk.exports.options import RUN_TAG
 from hypersdk.exports.plan import Step, Target, retry_token
-from hypersdk.exports.preflight import RUNNING, STOPPED, preflight
+from hypersdk.exports.preflight import preflight
+from hypersdk.exports.refusals import RUNNING, STOPPED
 from hypersdk.exports.states import CREATE_GRACE, await_image, await_instance, await_operation
 from hypersdk.model import Image, Instance, ObjectInfo, Operation
 from hypersdk.providers.protocol import Started

@@ -25,11 +25,12 @@ MAX_NAME = 255
 class ExportOptions:
     """How an instance is exported.
 
-    Names may hold `{name}` and `{id}` (of the instance), `{date}` (UTC, YYYY-MM-DD) and `{format}`.
+    Names and `output_dir` may hold `{name}` and `{id}` (of the instance), `{date}` (UTC, YYYY-MM-DD) and `{format}`.
 
     Args:
         output_dir: local directory for the disk; None = ".", or no local file if `export_to_object_storage`.
         output_name: name of the file there.
+        make_directories: make the local directory and those above it if they are missing.
         formats: formats to export, one disk each: qcow2, vmdk, vhd, vdi, oci.
         image_name: display name of the custom image.
         export_to_object_storage: leave the disk in Object Storage under its final name.
@@ -64,6 +65,7 @@ class ExportOptions:
     overwrite: bool = False
     new: bool = False
     keep_on_failure: bool = False
+    make_directories: bool = False
     progress_reporter: events.Reporter | None = None
 
     def __post_init__(self) -> None:

@@ -11,13 +11,16 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from typing import Any
 
 from hypersdk import errors
 from hypersdk.exports.options import HOST_TAG, MAX_NAME, RUN_TAG, ExportOptions
 from hypersdk.model import Instance, ObjectRef
+
+PLAN_VERSION = 1
+"""Version of stored plans; raised when steps or fields change so that an older program could not carry them out."""
 
 STAGING = ".hypersdk/"
 """Everything temporary in a bucket lies below this, then below the run's id."""
@@ -93,11 +96,25 @@ class ExportPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; `from_json` is its reverse."""
-        return asdict(self)
+        return {"version": PLAN_VERSION, **asdict(self)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> ExportPlan:
-        """A plan out of its JSON values."""
+    def from_json(cls, stored: Mapping[str, Any], *, any_version: bool = False) -> ExportPlan:
+        """A plan out of its JSON values.
+
+        Args:
+            stored: from `to_json` of this version or an earlier one.
+            any_version: take what is known of a later one, to show it or to clean up after it.
+
+        Raises:
+            UnknownPlan: a version of hypersdk wrote it that this one cannot stand in for.
+        """
+        version = stored.get("version", 1)
+        if not any_version and version not in range(1, PLAN_VERSION + 1):
+            raise errors.UnknownPlan(
+                f"the plan of run {stored.get('run_id')} has version {version}, this hypersdk knows {PLAN_VERSION}",
+                resource=stored.get("run_id"),
+            )
         targets = tuple(
             Target(
                 one["format"],
@@ -108,7 +125,8 @@ class ExportPlan:
             for one in stored["targets"]
         )
         steps = tuple(Step(**one) for one in stored["steps"])
-        return cls(**{**stored, "targets": targets, "steps": steps})
+        known = {each.name: stored[each.name] for each in fields(cls)}
+        return cls(**{**known, "targets": targets, "steps": steps})
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +252,25 @@ def _target(
     path = final = None
     prefix = fill(options.object_name_prefix, values)
     if options.local:
-        path = os.path.join(_directory(options, around), fill(_file_template(options), values))  # noqa: PTH118 - text only
+        path = _path(options, around, values)
     if options.export_to_object_storage:
         final = ObjectRef("oci", around.namespace, around.bucket, fill(_object_template(options), values))
     name = f"{prefix}{STAGING}{run_id}/export-image.{disk_format}"
     return Target(disk_format, ObjectRef("oci", around.namespace, around.bucket, name), path, final)
+
+
+def _path(options: ExportOptions, around: Surroundings, values: Mapping[str, str]) -> str:
+    parts = [*_directory(options, around).split("/"), _file_template(options)]
+    return "/".join(_component(part, values) for part in parts)
+
+
+def _component(part: str, values: Mapping[str, str]) -> str:
+    filled = fill(part, values)
+    if filled != part and filled in {"", ".", ".."}:
+        raise errors.UsageError(
+            f"{part} would be {filled!r}, which names no file", hint="put more into it, such as {id}"
+        )
+    return filled
 
 
 def _directory(options: ExportOptions, around: Surroundings) -> str:

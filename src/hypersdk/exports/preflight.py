@@ -16,21 +16,16 @@ from typing import Any
 
 from hypersdk import errors
 from hypersdk.disks.qemu_img import find_qemu_img
+from hypersdk.exports import refusals
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import MANIFEST, ExportPlan, manifest_ref
+from hypersdk.exports.refusals import RUNNING, STOPPED
 from hypersdk.exports.result import is_manifest
 from hypersdk.model import Instance, Volume, format_size
 from hypersdk.storage.protocol import BucketFacts
 from hypersdk.storage.url import MAX_FILE_NAME, MAX_OBJECT_NAME
 from hypersdk.transfer.checksums import new_digest
-
-GIB = 1024**3
-
-MAX_EXPORT_SIZE = 400 * GIB
-"""Images above 400 GB are neither exported nor imported (docs.oracle.com, "Image Import/Export", "Size limits")."""
-
-RUNNING, STOPPED = "RUNNING", "STOPPED"
 
 
 @dataclass
@@ -75,6 +70,7 @@ class _Question:
     plan: ExportPlan
     options: ExportOptions
     found: Findings
+    dry_run: bool = False
 
     def refuse(self, message: str, hint: str, resource: str | None = None) -> errors.PreflightRefused:
         """A refusal that says what to do."""
@@ -99,7 +95,7 @@ def preflight(
         NotFoundError: the bucket is absent or must not be seen.
         ToolMissing: qemu-img is not installed, or the package of a digest that was asked for.
     """
-    question = _Question(rooms, plan, options, Findings(instance))
+    question = _Question(rooms, plan, options, Findings(instance), dry_run)
     for check in CHECKS:
         check(question)
     if dry_run:
@@ -134,11 +130,33 @@ def _local_destination(question: _Question) -> None:
                 "choose a shorter file name with -o",
                 str(path),
             )
+        if question.options.make_directories and not path.parent.is_dir():
+            _make_directory(question, path.parent)
+            continue
         if not path.parent.is_dir():
             raise question.refuse(f"no such directory: {path.parent}", f"mkdir -p {path.parent}", str(path.parent))
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise question.refuse(f"{path.parent} cannot be written", "choose another one with -o", str(path.parent))
         check_free_name(path, overwrite=question.options.overwrite)
+
+
+def _make_directory(question: _Question, directory: Path) -> None:
+    above = nearest_directory(directory)
+    try:
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(f"{above} cannot be written")
+        if not question.dry_run:
+            directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise question.refuse(
+            f"{directory} cannot be made: {why}", "choose another one with -o", str(directory)
+        ) from error
+
+
+def nearest_directory(path: Path) -> Path:
+    """The directory itself, or the nearest one above it that is there."""
+    return next(each for each in (path, *path.parents) if each.is_dir())
 
 
 def check_free_name(path: Path, *, overwrite: bool) -> None:
@@ -160,22 +178,11 @@ def check_free_name(path: Path, *, overwrite: bool) -> None:
 
 def _instance_state(question: _Question) -> None:
     one = question.found.instance
-    state = one.lifecycle_state
-    if state in {"TERMINATED", "TERMINATING"}:
-        raise question.refuse(f"{one.name} is {state}: its boot volume cannot be imaged", "export another instance")
-    if state not in {RUNNING, STOPPED}:
-        raise question.refuse(f"{one.name} is {state}", f"wait until it is {STOPPED} or {RUNNING}, then try again")
-    if not _may_be_imaged(question):
-        raise question.refuse(
-            f"OCI allows no image of {one.name} (a database system, or its Marketplace image forbids it)",
-            "export its volumes by another way, such as a clone attached to another instance",
-        )
-    if state == RUNNING and not question.options.allow_shutdown:
-        raise question.refuse(
-            f"{one.name} is running: OCI shuts it down while it makes the image, for some minutes, "
-            "and starts it again afterwards",
-            f"allow that with --allow-shutdown, or stop it first: hyperexport instances stop {one.id} --soft",
-        )
+    # Asked only where it matters: it is a call to the cloud.
+    imageable = one.lifecycle_state not in {RUNNING, STOPPED} or _may_be_imaged(question)
+    refusal = refusals.of_instance(one, imageable=imageable, allow_shutdown=question.options.allow_shutdown)
+    if refusal is not None:
+        raise question.refuse(refusal.because, refusal.hint)
 
 
 def _may_be_imaged(question: _Question) -> bool:
@@ -216,12 +223,8 @@ def _volumes(question: _Question) -> None:
         listed = list(question.rooms.provider.volumes(found.instance))
     found.boot = next((volume for volume in listed if volume.boot), None)
     found.data = tuple(volume for volume in listed if not volume.boot)
-    if found.boot is not None and found.boot.size > MAX_EXPORT_SIZE:
-        raise question.refuse(
-            f"the boot volume has {format_size(found.boot.size)}; OCI exports no image above 400 GB",
-            "move data to block volumes and shrink the boot volume, or copy the volume from another instance",
-            found.boot.id,
-        )
+    if found.boot is not None and (refusal := refusals.of_size(found.boot.size)) is not None:
+        raise question.refuse(refusal.because, refusal.hint, found.boot.id)
     if found.data:
         names = ", ".join(f"{volume.name} ({format_size(volume.size)})" for volume in found.data)
         found.notes.append(f"left out, because an image holds the boot volume only: {names}")
@@ -232,7 +235,7 @@ def _free_space(question: _Question) -> None:
     for target in question.plan.targets:
         if target.path is None or boot is None:
             continue
-        free = shutil.disk_usage(Path(target.path).parent).free
+        free = shutil.disk_usage(nearest_directory(Path(target.path).parent)).free
         if free < boot.size:
             question.found.notes.append(
                 f"{Path(target.path).parent} has {format_size(free)} free, the boot volume {format_size(boot.size)}; "
