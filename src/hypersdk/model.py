@@ -328,3 +328,17 @@ def format_size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError("unreachable")
+
+
+def format_seconds(seconds: float) -> str:
+    """A length of time for people: 0.4 -> "0.4 s", 725 -> "12 min", 8000 -> "2 h 13 min"."""
+    if seconds < 10:  # noqa: PLR2004 - below it a decimal says something
+        return f"{seconds:.1f} s"
+    if seconds < 120:  # noqa: PLR2004 - 95 s reads better than 2 min
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    days, day_hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {day_hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

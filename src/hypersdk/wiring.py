@@ -96,11 +96,15 @@ class Wiring:
             AuthError: the credentials cannot be used.
             PassingError: a principal's token could not be had.
         """
+        from hypersdk.vendors.oci.login import Login
         from hypersdk.vendors.oci.session import open_session
 
         # Nothing is known of the network yet: a principal's first requests are repeated, not waited for.
         first = Retrier(self.config.retry, self.waiter, NetworkMonitor(None))
-        return open_session(self.config.oci, call=first.call)
+        again = self.config.again
+        session = open_session(self.config.oci, call=first.call, again=None if again is None else lambda: again().oci)
+        self.retrier.login = Login(session)
+        return session
 
     @cached_property
     def monitor(self) -> NetworkMonitor:

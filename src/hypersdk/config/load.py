@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hypersdk import errors
@@ -40,9 +41,11 @@ class Config:
         network_monitor: whether calls wait while the network is down.
         state: absolute path of the run store; a URL stays as it was written, and the store refuses it.
         uploads: absolute path of the directory of upload journals, beside the run store; None = none.
+        logs: absolute path of the directory of the runs' log files, beside the run store; None = none.
         sources: dotted key -> where its value comes from ("oci.region" -> "~/.oci/config:4 [DEFAULT] region").
         warnings: one line each, for people.
         shown: every key with its effective value.
+        again: loads the configuration once more as it was loaded; None = it was not loaded.
     """
 
     oci: OciSettings = field(default_factory=OciSettings)
@@ -51,9 +54,11 @@ class Config:
     network_monitor: bool = True
     state: str = ""
     uploads: str | None = None
+    logs: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     shown: tuple[Shown, ...] = ()
+    again: Callable[[], Config] | None = field(default=None, repr=False, compare=False)
 
 
 def load_config(
@@ -98,6 +103,8 @@ def load_config(
             max_delay=merged.number("retry.max_delay"),
             multiplier=merged.number("retry.multiplier"),
             jitter=bool(merged.value("retry.jitter")),
+            max_time=merged.number("retry.max_time"),
+            max_standstill=merged.number("retry.max_standstill"),
         )
     except errors.ConfigError as error:
         raise _located(error, sources) from error
@@ -108,9 +115,11 @@ def load_config(
         network_monitor=bool(merged.value("network.monitor")),
         state=state,
         uploads=_uploads(state, environ, place),
+        logs=_logs(state, environ, place),
         sources=sources,
         warnings=gathered.warnings,
         shown=_shown(merged, settings, gathered, sources, state),
+        again=partial(load_config, flags, environ, cwd=place.cwd, home=place.home),
     )
 
 
@@ -140,6 +149,11 @@ def _uploads(state: str, environ: Mapping[str, str], place: Place) -> str:
     if environ.get("HYPEREXPORT_STATE") and "://" not in state:
         return f"{state}.uploads"
     return str(_state_root(environ, place) / "uploads")
+
+
+def _logs(state: str, environ: Mapping[str, str], place: Place) -> str:
+    # The logs of this machine's runs stay here, also where the store is everybody's.
+    return str((_state_root(environ, place) if "://" in state else Path(state).parent) / "logs")
 
 
 def _state_root(environ: Mapping[str, str], place: Place) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ from hypersdk import errors
 from hypersdk.exports import runner
 from hypersdk.exports.context import Context, ExportRooms
 from hypersdk.exports.manifests import manifest_place, still_there
+from hypersdk.exports.moving import results_here
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan, run_key
 from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
 from hypersdk.model import Instance
 from hypersdk.runs.records import DONE, Run
-from hypersdk.runs.store import Drive
+from hypersdk.runs.store import Drive, RunStore
 
 
 def surroundings(
@@ -57,7 +60,7 @@ def plan_export(rooms: ExportRooms, instance: Instance, options: ExportOptions, 
     """The plan that `export` would carry out now: a new one, or that of an unfinished run."""
     latest = rooms.runs.latest(run_key(instance.id, options, around))
     if latest is not None and latest.unfinished and not (options.new or latest.cancel):
-        return ExportPlan.from_json(latest.plan)
+        return plan_of(latest)
     return _new_plan(rooms, instance, options, around, latest)
 
 
@@ -67,9 +70,26 @@ def is_unfinished(rooms: ExportRooms, instance: Instance, options: ExportOptions
     return latest is not None and latest.unfinished and not options.new
 
 
+def plan_of(run: Run) -> ExportPlan:
+    """The plan of a run.
+
+    Raises:
+        UnknownPlan: another version of hypersdk began the run; says which, and how to end it without that one.
+    """
+    try:
+        return ExportPlan.from_json(run.plan)
+    except errors.UnknownPlan as error:
+        error.message += f"; hypersdk {run.tool_version} began it on {run.host}"
+        error.hint = (
+            f"go on with that version (pip install hypersdk=={run.tool_version}), or end it with: "
+            f"hyperexport runs cancel {run.run_id}"
+        )
+        raise
+
+
 def destinations(run: Run) -> tuple[str, ...]:
     """Where a run's disks go."""
-    return ExportPlan.from_json(run.plan).destinations
+    return ExportPlan.from_json(run.plan, any_version=True).destinations
 
 
 def check_export(rooms: ExportRooms, plan: ExportPlan, instance: Instance, options: ExportOptions) -> Findings:
@@ -89,6 +109,21 @@ def export(rooms: ExportRooms, instance: Instance, options: ExportOptions, aroun
     Raises:
         HypersdkError: how it ended, if not well; `__notes__` say what stays in the tenancy.
     """
+    begun = begin_export(rooms, instance, options, around)
+    return begun if isinstance(begun, ExportResult) else _carry_out(rooms, begun, options)
+
+
+def begin_export(
+    rooms: ExportRooms, instance: Instance, options: ExportOptions, around: Surroundings
+) -> Run | ExportResult:
+    """Find the run that an export is, or record a new one; nothing is created in the cloud.
+
+    Returns:
+        The run that is to be carried out; or the result, if it was exported already and still is what it was.
+
+    Raises:
+        HypersdkError: an unfinished run that was to be cancelled first could not be.
+    """
     key = run_key(instance.id, options, around)
     latest = rooms.runs.latest(key)
     if latest is not None and latest.unfinished and (options.new or latest.cancel):
@@ -99,13 +134,12 @@ def export(rooms: ExportRooms, instance: Instance, options: ExportOptions, aroun
         plan = _new_plan(rooms, instance, options, around, latest)
         if (result := _already(rooms, latest, plan)) is not None:
             return result
-    if latest is None or not latest.unfinished:
-        plan = _new_plan(rooms, instance, options, around, latest)
-        run = rooms.runs.begin(plan.key, plan.generation, plan.instance_name, plan.to_json(), options=options.to_json())
-    else:
-        run = latest
-        rooms.note(f"run {run.run_id} of {_local(run.created)} is resumed")
-    return _carry_out(rooms, run, options)
+    if latest is not None and latest.unfinished:
+        rooms.note(f"run {latest.run_id} of {_local(latest.created)} is resumed")
+        return latest
+    plan = _new_plan(rooms, instance, options, around, latest)
+    stored = settled(options, around).to_json()
+    return rooms.runs.begin(plan.key, plan.generation, plan.instance_name, plan.to_json(), options=stored)
 
 
 def drive_run(rooms: ExportRooms, run_id: str) -> ExportResult:
@@ -117,21 +151,61 @@ def drive_run(rooms: ExportRooms, run_id: str) -> ExportResult:
 
     Raises:
         UsageError: the run belongs to another account or region.
-        PreflightRefused: another process drives it.
+        RunDriven: another process drives it.
+        UnknownPlan: another version of hypersdk began it.
         HypersdkError: how it ended, if not well.
     """
     run = rooms.runs.run(run_id)
     return _carry_out(rooms, run, ExportOptions.from_json(run.options))
 
 
-def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportResult:
-    plan = ExportPlan.from_json(run.plan)
+def retry_run(rooms: ExportRooms, run_id: str) -> ExportResult:
+    """Go on with an unfinished run; one that has ended is begun anew, with the options that it was asked for with.
+
+    Args:
+        rooms: everything outside; of the account and region that the run belongs to.
+        run_id: the run.
+
+    Raises:
+        UsageError: its options are not known any more.
+        HypersdkError: as `drive_run`.
+    """
+    run = rooms.runs.run(run_id)
+    if run.unfinished and not run.cancel:
+        return drive_run(rooms, run.run_id)
+    plan = plan_of(run)
     _check_account(rooms, plan)
+    if not run.options:
+        raise errors.UsageError(
+            f"run {run.run_id} is {run.state}, and how it was asked for was not recorded by hypersdk "
+            f"{run.tool_version}",
+            resource=run.run_id,
+            hint="give its export command again",
+        )
+    options = ExportOptions.from_json(run.options)
+    options = replace(options, new=False, overwrite=options.overwrite and run.state != DONE)
+    instance = rooms.retrier.call("get instance", lambda: rooms.provider.instance(plan.instance_id))
+    around = surroundings(rooms, options, bucket=None, namespace=None)
+    return export(rooms, instance, options, around)
+
+
+def settled(options: ExportOptions, around: Surroundings) -> ExportOptions:
+    """Options that mean the same wherever they are used: with an absolute directory, bucket and namespace."""
+    directory = Path(around.directory, options.output_dir or ".") if options.local else None
+    output_dir = None if directory is None else os.path.normpath(directory)
+    return replace(options, output_dir=output_dir, bucket=around.bucket, namespace=around.namespace)
+
+
+def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportResult:
+    plan = plan_of(run)
+    _check_account(rooms, plan)
+    former = rooms.runs.holder(run.run_id)
     with _hold(rooms, run.run_id) as held:
         # Another process may have driven it to its end while we looked.
-        if rooms.runs.run(run.run_id).unfinished:
-            runner.drive(Context(rooms, plan, options, held, held.results()))
-    return _result(rooms, plan)
+        before = rooms.runs.run(run.run_id)
+        if before.unfinished:
+            runner.drive(Context(rooms, plan, options, held, results_here(rooms, plan, held, former)), before)
+    return result_of(rooms.runs, plan)
 
 
 def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
@@ -141,15 +215,16 @@ def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
         One sentence for each thing that could not be deleted.
 
     Raises:
-        PreflightRefused: another process drives the run; it has been asked to stop.
+        RunDriven: another process drives the run; it has been asked to stop.
     """
     run = rooms.runs.run(run_id)
-    plan = ExportPlan.from_json(run.plan)
+    plan = ExportPlan.from_json(run.plan, any_version=True)
     _check_account(rooms, plan)
     rooms.runs.request_cancel(run.run_id)
     with _hold(rooms, run.run_id) as held:
+        before = rooms.runs.run(run.run_id)
         ctx = Context(rooms, plan, ExportOptions(), held, held.results())
-        return runner.cancel(ctx) if run.unfinished else runner.cancel(ctx, run.state)
+        return runner.cancel(ctx, before) if before.unfinished else runner.cancel(ctx, before, before.state)
 
 
 LOOKED_AT = 1.0
@@ -161,12 +236,34 @@ def _hold(rooms: ExportRooms, run_id: str) -> Iterator[Drive]:
     with ExitStack() as stack:
 
         def attempt() -> Drive | None:
-            with suppress(errors.PreflightRefused):
+            with suppress(errors.RunDriven):
                 return stack.enter_context(rooms.runs.drive(run_id))
             return None
 
         held = rooms.waiter.wait_for(f"run {run_id} is in use", attempt, every=LOOKED_AT / 5, longest=LOOKED_AT)
-        yield held or stack.enter_context(rooms.runs.drive(run_id))
+        try:
+            held = held or stack.enter_context(rooms.runs.drive(run_id))
+        except errors.RunDriven as error:
+            error.message = f"run {run_id} is driven by {driver_of(rooms.runs, run_id)}"
+            error.hint = f"watch it: hyperexport runs attach {run_id}; end it: hyperexport runs cancel {run_id}"
+            raise
+        yield held
+
+
+def driver_of(runs: RunStore, run_id: str) -> str:
+    """Who drives a run, since when, how far: for people."""
+    holder = runs.holder(run_id)
+    if holder is None:
+        return "another process"
+    told = holder.progress or {}
+    parts = [told.get("owner") or holder.owner]
+    if told.get("began"):
+        parts.append(f"since {_local(told['began'])}")
+    if told.get("step"):
+        parts.append(f"now {told['step']}, {told['percent']:.0f} % of all")
+    if told.get("waiting"):
+        parts.append(f"waiting: {told['waiting']}")
+    return ", ".join((*parts, f"last heard of {_local(holder.heartbeat)}"))
 
 
 def _check_account(rooms: ExportRooms, plan: ExportPlan) -> None:
@@ -194,18 +291,25 @@ def _already(rooms: ExportRooms, run: Run, wanted: ExportPlan) -> ExportResult |
     if plan.destinations != wanted.destinations:
         return None
     rooms.note(f"run {run.run_id} exported this at {_local(run.updated)}; looking whether it still is what it was")
-    if not still_there(rooms, plan, _results(rooms, run.run_id)):
+    if not still_there(rooms, plan, _results(rooms.runs, run.run_id)):
         return None
-    result = _result(rooms, plan, already=True)
+    result = result_of(rooms.runs, plan, already=True)
     known = {checksum.algorithm for disk in result.disks for checksum in disk.checksums}
     if missing := [name for name in rooms.transfer.digests if name not in known]:
         rooms.note(f"that run took no {' and no '.join(missing)}: --overwrite exports again, with it")
     return result
 
 
-def _result(rooms: ExportRooms, plan: ExportPlan, *, already: bool = False) -> ExportResult:
-    results = _results(rooms, plan.run_id)
-    steps = rooms.runs.steps(plan.run_id)
+def result_of(runs: RunStore, plan: ExportPlan, *, already: bool = False) -> ExportResult:
+    """What came out of a run that is done, from the run store alone.
+
+    Args:
+        runs: the run store.
+        plan: the run's.
+        already: it was found done.
+    """
+    results = _results(runs, plan.run_id)
+    steps = runs.steps(plan.run_id)
     began = datetime.fromisoformat(steps[0].started)
     ended = max(datetime.fromisoformat(step.finished) for step in steps if step.finished)
     disks = []
@@ -228,8 +332,8 @@ def _result(rooms: ExportRooms, plan: ExportPlan, *, already: bool = False) -> E
     )
 
 
-def _results(rooms: ExportRooms, run_id: str) -> dict[str, Mapping[str, Any]]:
-    return {step.name: step.result for step in rooms.runs.steps(run_id) if step.result is not None}
+def _results(runs: RunStore, run_id: str) -> dict[str, Mapping[str, Any]]:
+    return {step.name: step.result for step in runs.steps(run_id) if step.result is not None}
 
 
 def _local(time: str) -> str:

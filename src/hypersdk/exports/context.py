@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hypersdk import errors, events
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import ExportPlan, Step
 from hypersdk.exports.states import PACE, Pace
+from hypersdk.exports.whereabouts import HOST_GRACE
 from hypersdk.providers.protocol import Provider
 from hypersdk.retry import Retrier
 from hypersdk.runs.records import Intent
@@ -53,6 +55,9 @@ class ExportRooms:
         retrier: runs every control call; holds clock, stop flag and reporter.
         transfer: how bodies are cut.
         now: time of day, UTC.
+        logs: directory of the runs' log files; None = none are written.
+        command: what was called, for people, without secrets.
+        host_grace: seconds that another machine has to come back to what it has fetched, before that is fetched anew.
     """
 
     provider: Provider
@@ -62,6 +67,9 @@ class ExportRooms:
     retrier: Retrier
     transfer: TransferOptions = field(default_factory=TransferOptions)
     now: Callable[[], datetime] = _utc_now
+    logs: Path | None = None
+    command: str = "a program"
+    host_grace: float = HOST_GRACE
 
     @property
     def waiter(self) -> Waiter:
