@@ -82,11 +82,15 @@ def _exported(ctx: Context, target: Target) -> ObjectInfo:
     seen = ctx.result("download", target.format) or ctx.result("verify-object", target.format)
     seen = seen or ctx.result("await-object", target.format)
     checksums = _checksums(seen["service_checksums"])
+    renamed = ctx.result("rename", target.format)
+    if renamed and target.final is not None:
+        # Another machine had fetched it before it got its final name, and did not come back.
+        return ObjectInfo(target.final, seen["size"], renamed["etag"], checksums, version=renamed["version"])
     return ObjectInfo(target.staging, seen["size"], seen["etag"], checksums, version=seen["version"])
 
 
 def _look_again(ctx: Context, target: Target) -> ObjectInfo:
-    info = ctx.call("look at the object", lambda: ctx.rooms.store.head(target.staging))
+    info = ctx.call("look at the object", lambda: ctx.rooms.store.head(_exported(ctx, target).ref))
     ctx.drive.know("object", target.staging.name, etag=info.etag, size=info.size)
     return info
 

@@ -9,9 +9,9 @@ whoever notices, and with it the right to go on; nothing here goes through a tra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hypersdk import errors
 
@@ -28,7 +28,7 @@ _NAME = "hypersdk worker"
 _NAMESPACE = 0x6878
 """First 16 bits of our advisory locks ("hx"), so that they can be told from others of the same database."""
 
-_KEEPALIVE = {
+_KEEPALIVE: Mapping[str, Any] = {
     "connect_timeout": 10,
     "keepalives": 1,
     "keepalives_idle": 5,
@@ -94,23 +94,29 @@ class Seat:
             yield free
 
     def _hang_up_on_silent(self, key: int) -> None:
-        self._connection.execute(
-            "SELECT pg_terminate_backend(lock.pid) FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)"
-            f" WHERE {_OURS} AND lock.classid::bigint = %s AND lock.objid::bigint = %s"
-            " AND session.state_change < clock_timestamp() - make_interval(secs => %s)",
-            (key >> 32, key & 0xFFFFFFFF, SILENT),
-        )
+        self._connection.execute(_HANG_UP, (key >> 32, key & 0xFFFFFFFF, SILENT))
 
     def _ask(self, question: str, key: int) -> bool:
         row = self._connection.execute(question, (key,)).fetchone()
         return bool(row and row[0])
 
 
-_OURS = (
-    "lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 1"
-    " AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-)
-"""Advisory locks of this database with a key of 64 bits (docs: PostgreSQL, "pg_locks")."""
+_HANG_UP = """
+    SELECT pg_terminate_backend(lock.pid) FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)
+    WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 1
+    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND lock.classid::bigint = %s AND lock.objid::bigint = %s
+    AND session.state_change < clock_timestamp() - make_interval(secs => %s)
+"""
+"""`objsubid` 1 is a key of 64 bits, whose halves are the two ids (docs: PostgreSQL, "pg_locks")."""
+
+_COUNT = """
+    SELECT count(DISTINCT session.pid) FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)
+    WHERE lock.locktype = 'advisory' AND lock.granted AND lock.objsubid = 1
+    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND lock.classid::bigint >> 16 = %s AND session.application_name LIKE %s
+    AND session.state_change > clock_timestamp() - make_interval(secs => %s)
+"""
 
 
 def take_seat(url: str, host: str) -> Seat:
@@ -144,12 +150,7 @@ def count_workers(url: str) -> int:
         ConfigError: the database cannot be reached.
     """
     with _connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_locks AS lock JOIN pg_stat_activity AS session USING (pid)"
-            f" WHERE {_OURS} AND lock.classid::bigint >> 16 = %s AND session.application_name LIKE %s"
-            " AND session.state_change > clock_timestamp() - make_interval(secs => %s)",
-            (_NAMESPACE, f"{_NAME} %", SILENT),
-        ).fetchone()
+        row = connection.execute(_COUNT, (_NAMESPACE, f"{_NAME} %", SILENT)).fetchone()
     return int(row[0]) if row else 0
 
 

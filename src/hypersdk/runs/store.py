@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -290,6 +290,12 @@ class Drive:
         with self.writing() as connection:
             values = {"state": "done", "result": dict(result), "finished": self.store.time()}
             _update(connection, schema.STEPS, self._step(name), **values)
+
+    def forget_steps(self, names: Iterable[str]) -> None:
+        """Let steps run again as if they had never begun."""
+        with self.writing() as connection:
+            table = schema.STEPS
+            connection.execute(table.delete().where(table.c.run_id == self.run_id, table.c.name.in_(list(names))))
 
     def intend(self, intent: Intent) -> None:
         """Record a thing before it is created; recording it again opens it again and forgets its former identity."""
