@@ -42,10 +42,11 @@ class StepFinished:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Bytes moved since the last event of this kind: on the wire, and written to disk."""
+    """Moved since the last event of this kind: bytes on the wire, bytes written to disk, and whole parts."""
 
     wire: int = 0
     disk: int = 0
+    parts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Rehearse the main job on a private cloud on this machine.",
     "emulator": "Run a private Oracle Cloud on loopback.",
     "export": "Take an instance out of the cloud into a verified disk.",
+    "gc": "Find what exports and cut uploads left behind, and delete it.",
     "images": "List, show and delete custom images.",
     "instances": "List, show, start and stop instances.",
     "ls": "List objects.",

@@ -41,6 +41,23 @@ def objects_of(ref: ObjectRef, reply: Reply) -> Objects:
     return _read(ref, reply, "a page without objects", read)
 
 
+def versions_of(ref: ObjectRef, reply: Reply) -> list[ObjectInfo]:
+    """A page of versions of objects; a mark of deletion is one without bytes."""
+
+    def read(page: Any) -> list[ObjectInfo]:
+        return [
+            _object(replace(ref, version=str(each["versionId"])), {**each, "size": each.get("size") or 0})
+            for each in _listed(page["items"])
+        ]
+
+    return _read(ref, reply, "no list of versions", read)
+
+
+def buckets_of(ref: ObjectRef, reply: Reply) -> list[str]:
+    """A page of buckets: their names."""
+    return _read(ref, reply, "no list of buckets", lambda page: [str(each["name"]) for each in _listed(page)])
+
+
 def parts_of(ref: ObjectRef, reply: Reply) -> list[Part]:
     """A page of parts."""
 

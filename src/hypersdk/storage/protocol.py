@@ -224,6 +224,12 @@ class BucketStore(Store, Protocol):
     def bucket(self, ref: ObjectRef) -> BucketFacts:
         """Facts about the bucket of `ref`; NotFoundError if it is absent or must not be seen."""
 
+    def buckets(self, namespace: str, compartment_id: str) -> Iterator[str]:
+        """Names of the buckets of one compartment, every page."""
+
+    def versions(self, ref: ObjectRef) -> Iterator[ObjectInfo]:
+        """Every version of the objects whose names start with `ref.name`, marks of deletion included, every page."""
+
     def create_pre_authenticated(
         self, ref: ObjectRef, *, name: str, expires: datetime, access: str = "ObjectWrite"
     ) -> PreAuthenticated:

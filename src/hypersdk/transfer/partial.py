@@ -102,6 +102,39 @@ def discard(destination: str, *, only_of: str | None = None) -> None:
                 os.unlink(own, dir_fd=handle)
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A download without a final name: bytes that it takes on the disk, and when it last moved, seconds since 1970."""
+
+    path: str
+    size: int
+    changed: float
+
+
+def unfinished(destination: str, *, of: str) -> Unfinished | None:
+    """The download that was begun for a destination.
+
+    Args:
+        destination: final path.
+        of: object name; a download of another object is not looked at.
+
+    Returns:
+        None: there is none, or it cannot be seen.
+    """
+    directory, name = os.path.split(destination)
+    size, changed = 0, 0.0
+    with suppress(errors.HypersdkError), local.file_errors(destination), local.directory(directory) as handle:
+        if _object_name(handle, journal_name(name)) != of:
+            return None
+        for own in (partial_name(name), journal_name(name)):
+            with suppress(FileNotFoundError):
+                found = os.stat(own, dir_fd=handle, follow_symlinks=False)
+                size += found.st_blocks * 512  # what stat(2) counts in
+                changed = max(changed, found.st_mtime)
+        return Unfinished(str(Path(directory) / partial_name(name)), size, changed)
+    return None
+
+
 def sweep(destination: str) -> None:
     """Delete what a process left that died while it published this file; a download under way is left alone.
 

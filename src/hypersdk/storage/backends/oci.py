@@ -125,6 +125,7 @@ class OciStore:
         """Write a small object from memory; the service checks its bytes against a checksum."""
         options = replace(options, checksum=options.checksum or Checksum("sha256", hashlib.sha256(body).hexdigest()))
         reply = self._wire.call(self.put_request(ref, len(body), options), body)
+        self._session.accepted = True
         return self.put_reply(ref, len(body), options, reply)
 
     def put_request(self, ref: ObjectRef, length: int, options: PutOptions = NO_OPTIONS) -> Request:
@@ -257,6 +258,21 @@ class OciStore:
             bool(found.is_read_only),
         )
 
+    def buckets(self, namespace: str, compartment_id: str) -> Iterator[str]:
+        """Names of the buckets of one compartment, every page."""
+        ref = ObjectRef("oci", namespace, "", "")
+        url = f"{self._session.object_storage_url}/n/{quote(namespace, safe='')}/b"
+        query = {"compartmentId": compartment_id}
+        for page in self._pages("list buckets", ref, url, query, oci_documents.buckets_of):
+            yield from page
+
+    def versions(self, ref: ObjectRef) -> Iterator[ObjectInfo]:
+        """Every version of the objects whose names start with `ref.name`, marks of deletion included, every page."""
+        query = {"fields": oci_documents.OBJECT_FIELDS} | ({"prefix": ref.name} if ref.name else {})
+        url = self._bucket_url("objectversions", ref)
+        for page in self._pages("list versions", ref, url, query, oci_documents.versions_of):
+            yield from page
+
     def create_pre_authenticated(
         self, ref: ObjectRef, *, name: str, expires: datetime, access: str = "ObjectWrite"
     ) -> PreAuthenticated:
@@ -320,6 +336,7 @@ class OciStore:
 
         def ask() -> tuple[T, Reply]:
             reply = self._wire.call(request)
+            self._session.accepted = True
             return read(ref, reply), reply
 
         return self._call(what, ask)
@@ -339,9 +356,9 @@ class OciStore:
         _demand_name("look at object", ref)
         query = {"versionId": ref.version} if ref.version else {}
         expect = Expectation(needs="opc-request-id")
-        return self._wire.call(
-            self._request("HEAD", _with_query(self._url("o", ref), query), ref, expect=expect)
-        ).headers
+        reply = self._wire.call(self._request("HEAD", _with_query(self._url("o", ref), query), ref, expect=expect))
+        self._session.accepted = True
+        return reply.headers
 
     def _demand_listed(self, ref: ObjectRef, error: errors.NotFoundError) -> None:
         """Find out what a HEAD's 404 means: its reply has no body, a listing of the same name has one.

@@ -230,6 +230,63 @@ def sweep(directory: str | None, path: str, ref: ObjectRef) -> None:
             journal.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A journal that stands in the directory; `busy` = a process uploads just now."""
+
+    path: str
+    contents: Contents
+    busy: bool
+
+
+def stored(directory: str | None) -> Iterator[Stored]:
+    """Every journal of a directory that can be read, by name.
+
+    Args:
+        directory: where journals are; None or absent = there are none.
+    """
+    found = sorted(Path(directory).glob("*.upload")) if directory is not None else []
+    for path in found:
+        with suppress(OSError):
+            contents = parse(path.read_bytes())
+            if contents is not None:
+                yield Stored(str(path), contents, _is_locked(str(path)))
+
+
+@contextmanager
+def ending(path: str) -> Iterator[None]:
+    """Hold a journal while its upload is dropped, then delete it; it stays if that fails.
+
+    Args:
+        path: the journal; absent is fine.
+
+    Raises:
+        BusyError: a process uploads with it just now.
+    """
+    if not path or not Path(path).exists():
+        yield
+        return
+    try:
+        journal = UploadJournal(path, _open_locked(path), events.null_reporter)
+    except OSError as error:
+        raise errors.BusyError(f"a process uploads just now: {path}: {error.strerror}", resource=path) from error
+    try:
+        yield
+        journal.forget()
+    finally:
+        journal.close()
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        os.close(_open_locked(path))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _open(directory: str | None, path: str, ref: ObjectRef, report: events.Reporter) -> UploadJournal:
     if directory is None:
         return UploadJournal("", None, report)

@@ -1,0 +1,433 @@
+"""Looks for what is left of runs and of cut uploads.
+
+Rules of this file: found three ways - by ledger, by tag, by name - in every region, compartment and bucket of the runs;
+"nothing is left" is only said of listings that were read to their ends, and what could not be read is named (design
+rule 9); whose a find is and whether it may go is decided in `leftovers.py`; what goes is taken away by `gcremoval.py`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+
+from hypersdk import errors
+from hypersdk.exports import leftovers as rules
+from hypersdk.exports.context import ExportRooms
+from hypersdk.exports.gcknown import Known
+from hypersdk.exports.leftovers import Find
+from hypersdk.exports.links import LINK_LIFE
+from hypersdk.exports.options import HOST_TAG
+from hypersdk.model import Image, ObjectInfo, ObjectRef
+from hypersdk.providers.protocol import Compartment
+from hypersdk.storage.protocol import Upload
+from hypersdk.transfer import partial as partials
+from hypersdk.transfer.uploads import uploadjournal
+from hypersdk.transfer.uploads.resuming import SKEW
+
+GONE = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to look besides the places of the runs, in the region of the session.
+
+    Attributes:
+        compartments: their OCIDs.
+        buckets: addresses without an object's name; namespace "" = the tenancy's own.
+        everywhere: every compartment that can be listed, and every bucket in them.
+    """
+
+    compartments: tuple[str, ...] = ()
+    buckets: tuple[ObjectRef, ...] = ()
+    everywhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A place that was not read to its end, and why."""
+
+    place: str
+    why: errors.HypersdkError
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a search came to.
+
+    Attributes:
+        finds: everything that has a mark of ours, and every unfinished upload.
+        regions: looked at.
+        compartments: how many were read to their ends.
+        buckets: likewise.
+        unread: what was not.
+        absent: buckets and compartments of ended runs that are no more, or that we may not see.
+    """
+
+    finds: tuple[Find, ...]
+    regions: tuple[str, ...]
+    compartments: int
+    buckets: int
+    unread: tuple[Unread, ...]
+    absent: tuple[str, ...]
+
+
+RoomsIn = Callable[[str], ExportRooms]
+"""The rooms of a region of the same account."""
+
+
+def search(rooms_in: RoomsIn, home: ExportRooms, places: Places, journals: str | None = None) -> Report:
+    """Look for everything that is left.
+
+    Args:
+        rooms_in: gives the rooms of each region of the runs.
+        home: the rooms of the session.
+        places: where to look besides.
+        journals: directory of upload journals; None = there are none.
+
+    Raises:
+        NotAuthenticated: nobody may look anywhere.
+        Stopped: somebody asked to stop.
+    """
+    known = Known(home.runs)
+    cut = list(uploadjournal.stored(journals))
+    visits = _visits(home, known, places, cut)
+    seen = [_look(rooms_in, home, visit, known) for visit in visits]
+    finds = {find.key: find for sight in seen for find in sight.finds}
+    judged = _judge([*finds.values(), *_local_finds(known)], known)
+    unread = [*(one for sight in seen for one in sight.unread), *_other_accounts(home, known)]
+    read_buckets = {str(one) for sight in seen for one in sight.buckets}
+    return Report(
+        finds=tuple(_with_journals(judged, cut, read_buckets)),
+        regions=tuple(visit.region for visit in visits),
+        compartments=sum(len(sight.compartments) for sight in seen),
+        buckets=len(read_buckets),
+        unread=tuple(unread),
+        absent=tuple(one for sight in seen for one in sight.absent),
+    )
+
+
+@dataclass
+class _Visit:
+    """What to look at in one region; True = it must be readable."""
+
+    region: str
+    compartments: dict[str, bool] = field(default_factory=dict)
+    buckets: dict[ObjectRef, bool] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    everywhere: bool = False
+
+
+def _visits(home: ExportRooms, known: Known, places: Places, cut: Iterable[uploadjournal.Stored]) -> tuple[_Visit, ...]:
+    here = _Visit(home.provider.region, everywhere=places.everywhere)
+    visits = {here.region: here}
+    for plan in known.plans.values():
+        if plan.tenancy_id != home.provider.tenancy_id:
+            continue
+        visit = visits.setdefault(plan.region, _Visit(plan.region, everywhere=places.everywhere))
+        must = known.demanded(plan.run_id)
+        visit.compartments[plan.compartment_id] = must or visit.compartments.get(plan.compartment_id, False)
+        for target in plan.targets:
+            bucket = replace(target.staging, name="")
+            visit.buckets[bucket] = must or visit.buckets.get(bucket, False)
+        visit.images |= known.owners[plan.run_id].image_ids
+    here.compartments |= dict.fromkeys(places.compartments, True)
+    for ref in places.buckets:
+        namespace = ref.namespace or home.retrier.call("get namespace", home.provider.namespace)
+        here.buckets[replace(ref, namespace=namespace)] = True
+    for journal in cut:
+        if (ref := _cloud_ref(journal.contents.intent.target)) is not None:
+            here.buckets.setdefault(replace(ref, name=""), False)
+    if not any(visit.compartments for visit in visits.values()):
+        here.everywhere = True  # nothing says where: then everywhere, and never "nothing is left" without a look
+    return tuple(visits.values())
+
+
+def _cloud_ref(address: str) -> ObjectRef | None:
+    scheme, _, rest = address.partition("://")
+    namespace, _, rest = rest.partition("/")
+    bucket, _, name = rest.partition("/")
+    return ObjectRef("oci", namespace, bucket, name) if scheme == "oci" and bucket else None
+
+
+@dataclass
+class _Sight:
+    """What was seen in one region."""
+
+    finds: list[Find] = field(default_factory=list)
+    compartments: list[str] = field(default_factory=list)
+    buckets: list[ObjectRef] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+
+def _look(rooms_in: RoomsIn, home: ExportRooms, visit: _Visit, known: Known) -> _Sight:
+    if visit.region == home.provider.region:
+        return _Look(home, visit, known).everything()
+    try:
+        return _Look(rooms_in(visit.region), visit, known).everything()
+    except (errors.NotAuthenticated, errors.UsageError) as error:
+        # A region that the tenancy has left, or that this program's endpoint does not reach.
+        return _Sight(unread=[Unread(f"region {visit.region}", error)])
+
+
+class _Look:
+    def __init__(self, rooms: ExportRooms, visit: _Visit, known: Known) -> None:
+        self._rooms = rooms
+        self._visit = visit
+        self._known = known
+        self._sight = _Sight()
+
+    def everything(self) -> _Sight:
+        """Compartments first: they may name more buckets."""
+        for place in self._compartments():
+            with self._reading(f"compartment {place.path}", must=self._visit.compartments.get(place.id, True)) as read:
+                self._images(self._rooms.provider.images(place.id), place.path)
+                if self._visit.everywhere:
+                    self._add_buckets(place)
+                read.append(lambda at=place: self._sight.compartments.append(at.id))
+        for image_id in self._visit.images - {one.resource_id for one in self._sight.finds}:
+            with self._reading(f"image {image_id}", must=True):
+                self._recorded(image_id)
+        for bucket, must in self._visit.buckets.items():
+            with self._reading(f"bucket {bucket.namespace}/{bucket.bucket}", must=must) as read:
+                self._bucket(bucket)
+                read.append(lambda at=bucket: self._sight.buckets.append(at))
+        return self._sight
+
+    @contextmanager
+    def _reading(self, place: str, *, must: bool) -> Iterator[list[Callable[[], None]]]:
+        """What happens inside reads one place; what it hands over is done only if that is read to its end."""
+        done: list[Callable[[], None]] = []
+        try:
+            yield done
+        except (errors.Stopped, errors.NotAuthenticated):
+            raise
+        except errors.HypersdkError as error:
+            if isinstance(error, errors.NotFoundError) and not must:
+                self._sight.absent.append(place)
+            else:
+                self._sight.unread.append(Unread(place, error))
+            return
+        for each in done:
+            each()
+
+    def _compartments(self) -> Iterator[Compartment]:
+        named = {one: Compartment(one, one, one) for one in self._visit.compartments}
+        if self._visit.everywhere:
+            with self._reading("the compartments of the tenancy", must=True):
+                named |= {one.id: one for one in self._rooms.provider.compartments()}
+        yield from named.values()
+
+    def _add_buckets(self, place: Compartment) -> None:
+        namespace = self._rooms.retrier.call("get namespace", self._rooms.provider.namespace)
+        for name in self._rooms.store.buckets(namespace, place.id):
+            self._visit.buckets.setdefault(ObjectRef("oci", namespace, name, ""), True)
+
+    def _images(self, images: Iterable[Image], place: str) -> None:
+        for image in images:
+            if image.lifecycle_state != GONE and self._is_marked(image):
+                self._sight.finds.append(self._image(image, place))
+
+    def _is_marked(self, image: Image) -> bool:
+        return rules.run_of_tags(image.tags) is not None or image.id in self._visit.images
+
+    def _recorded(self, image_id: str) -> None:
+        try:
+            image = self._rooms.retrier.call("look at the image", partial(self._rooms.provider.image, image_id))
+        except errors.NotFoundError:
+            return  # OCI forgets a deleted image after a while
+        self._images([image], image.compartment_id or "")
+
+    def _image(self, image: Image, place: str) -> Find:
+        run_id = rules.run_of_tags(image.tags) or self._recorder(image.id)
+        return Find(
+            rules.IMAGE,
+            image.name,
+            run_id,
+            resource_id=image.id,
+            host=image.tags.get(HOST_TAG),
+            region=self._visit.region,
+            place=place,
+            size=image.size,
+            created=image.time_created,
+            state=image.lifecycle_state,
+        )
+
+    def _recorder(self, image_id: str) -> str | None:
+        return next((one.run_id for one in self._known.owners.values() if image_id in one.image_ids), None)
+
+    def _bucket(self, bucket: ObjectRef) -> None:
+        store, call = self._rooms.store, self._rooms.retrier.call
+        facts = call("look at the bucket", partial(store.bucket, bucket))
+        versions = facts.versioning != "Disabled"
+        for info in (store.versions if versions else store.list)(bucket):
+            if run_id := rules.run_of_object(info.ref.name, self._known.owners):
+                self._add(rules.OBJECT, run_id, info.ref, info.ref.version, info.modified, info=info)
+        for upload in store.list_multipart_uploads(bucket):
+            self._upload(upload)
+        for link in store.list_pre_authenticated(bucket):
+            if run_id := rules.run_of_link(link.name, link.object_name):
+                at = replace(bucket, name=link.object_name)
+                began = link.expires - LINK_LIFE if link.expires else None
+                self._add(rules.LINK, run_id, at, link.id, began, name=link.name)
+
+    def _upload(self, upload: Upload) -> None:
+        parts = parts_of(self._rooms, upload)
+        if parts is not None:
+            run_id = rules.run_of_object(upload.ref.name, self._known.owners)
+            self._add(rules.UPLOAD, run_id, upload.ref, upload.upload_id, upload.created, parts=parts)
+
+    def _add(
+        self,
+        kind: str,
+        run_id: str | None,
+        ref: ObjectRef,
+        resource_id: str | None,
+        created: datetime | None,
+        *,
+        name: str | None = None,
+        info: ObjectInfo | None = None,
+        parts: tuple[int, int] | None = None,
+    ) -> None:
+        owner = self._known.owners.get(run_id or "")
+        size = info.size if info else parts[1] if parts else None
+        self._sight.finds.append(
+            Find(
+                kind,
+                name or str(replace(ref, version=None)),
+                run_id,
+                resource_id=resource_id,
+                host=owner.host if owner else None,
+                region=self._visit.region,
+                place=f"{ref.namespace}/{ref.bucket}",
+                size=size,
+                created=created,
+                etag=(info.etag or None) if info else None,
+                ref=ref,
+                parts=parts,
+            )
+        )
+
+
+def parts_of(rooms: ExportRooms, upload: Upload) -> tuple[int, int] | None:
+    """Number and bytes of the parts of an upload; None = it is no more."""
+    try:
+        sizes = [part.size for part in rooms.store.listparts_of(upload)]
+    except errors.NotFoundError:
+        return None
+    return len(sizes), sum(sizes)
+
+
+def _judge(finds: Sequence[Find], known: Known) -> list[Find]:
+    # An image in a bucket's find has no host of its own: the image of the same run tells it.
+    hosts = {one.run_id: one.host for one in finds if one.host}
+    busy = rules.busy_runs(finds)
+    owners = {run_id: known.closer(run_id) for run_id in {one.run_id for one in finds if one.run_id}}
+    judged = []
+    for one in finds:
+        find = replace(one, host=one.host or hosts.get(one.run_id))
+        if find.run_id is None:
+            why = "of no run of hypersdk; whose it is cannot be told"
+            judged.append(replace(find, standing=rules.FOREIGN, why=why))
+            continue
+        standing, why, commands = rules.judged(find, owners[find.run_id], busy)
+        judged.append(replace(find, standing=standing, why=why, commands=commands))
+    return judged
+
+
+def _local_finds(known: Known) -> Iterator[Find]:
+    """Half-done downloads of ended runs; an unfinished run's belongs to what it goes on with."""
+    for run_id, plan in known.plans.items():
+        if known.records[run_id].unfinished:
+            continue
+        for target in plan.targets:
+            if target.path is None:
+                continue
+            left = partials.unfinished(target.path, of=target.staging.name)
+            if left is not None:
+                yield Find(
+                    rules.PARTIAL,
+                    left.path,
+                    run_id,
+                    host=known.runs.host,
+                    place=target.path,
+                    size=left.size,
+                    created=datetime.fromtimestamp(left.changed, UTC),
+                    etag=target.staging.name,
+                )
+
+
+def _with_journals(
+    finds: Iterable[Find], cut: Sequence[uploadjournal.Stored], read_buckets: set[str]
+) -> Iterator[Find]:
+    """Uploads that our own journals know can be gone on with; a journal whose upload is no more is left over."""
+    met = set()
+    for find in finds:
+        journal = next((one for one in cut if _is_of(one, find)), None)
+        if journal is None:
+            yield find
+            continue
+        met.add(journal.path)
+        yield _resumable(find, journal)
+    for journal in cut:
+        if journal.path not in met and not journal.busy:
+            yield _lonely(journal, read_buckets)
+
+
+def _is_of(journal: uploadjournal.Stored, find: Find) -> bool:
+    contents = journal.contents
+    if find.kind != rules.UPLOAD or find.run_id is not None or str(find.ref) != contents.intent.target:
+        return False
+    if contents.upload_id:
+        return find.resource_id == contents.upload_id
+    # The reply to the create was lost: the one that the next try would take for its own.
+    began = datetime.fromtimestamp(contents.intent.began, UTC) - SKEW
+    return find.parts == (0, 0) and (find.created is None or find.created >= began)
+
+
+def _resumable(find: Find, journal: uploadjournal.Stored) -> Find:
+    find = replace(find, journal=journal.path)
+    if journal.busy:
+        return replace(find, standing=rules.RUNNING, why="a process uploads it now")
+    source = journal.contents.intent.source.path
+    why = f"the same command goes on with it: {source}"
+    return replace(find, standing=rules.RESUMABLE, why=why, commands=(copy_command(source, str(find.ref)),))
+
+
+def copy_command(source: str, target: str) -> str:
+    """The command that goes on with an upload."""
+    return shlex.join(["hyperexport", "cp", source, target])
+
+
+def _lonely(journal: uploadjournal.Stored, read_buckets: set[str]) -> Find:
+    intent = journal.contents.intent
+    ref = _cloud_ref(intent.target)
+    read = ref is not None and str(replace(ref, name="")) in read_buckets
+    find = Find(
+        rules.JOURNAL,
+        journal.path,
+        None,
+        place=intent.target,
+        created=datetime.fromtimestamp(intent.began, UTC),
+        journal=journal.path,
+    )
+    if read:
+        return replace(find, standing=rules.REMOVABLE, why=f"the upload to {intent.target} is no more")
+    why = f"the upload to {intent.target} cannot be seen from here: another region or profile?"
+    return replace(find, standing=rules.UNCLEAR, why=why)
+
+
+def _other_accounts(home: ExportRooms, known: Known) -> Iterator[Unread]:
+    """Runs of other tenancies that may have left something: with these credentials nobody can tell."""
+    for run_id, plan in known.plans.items():
+        if plan.tenancy_id != home.provider.tenancy_id and run_id in known.open:
+            error = errors.UsageError(
+                f"run {run_id} belongs to tenancy {plan.tenancy_id}",
+                resource=run_id,
+                hint="choose its profile with --profile",
+            )
+            yield Unread(f"run {run_id}", error)

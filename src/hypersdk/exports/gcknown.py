@@ -1,0 +1,69 @@
+"""What our own run store knows of what may be left: every run, what it may call its own, and the ledger's open ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypersdk import errors
+from hypersdk.exports import leftovers as rules
+from hypersdk.exports.leftovers import Owner
+from hypersdk.exports.plan import ExportPlan
+from hypersdk.runs.records import DONE, FAILED, Intent, Run
+from hypersdk.runs.store import RunStore
+
+LEDGER = {"image": rules.IMAGE, "object": rules.OBJECT, "par": rules.LINK}
+"""Kinds of the ledger in our words."""
+
+EVER = datetime.fromtimestamp(0, UTC)
+
+
+class Known:
+    """What our own store knows: every run with what it may call its own, and the open ends of the ledger."""
+
+    def __init__(self, runs: RunStore) -> None:
+        self.runs = runs
+        self.records: dict[str, Run] = {run.run_id: run for run in runs.runs()}
+        self.plans: dict[str, ExportPlan] = {}
+        self.owners: dict[str, Owner] = {}
+        self.open: dict[str, list[Intent]] = {}
+        for kind in LEDGER:
+            for run_id, intent in runs.intents_of_kind(kind, since=EVER):
+                if intent.removed is None:
+                    self.open.setdefault(run_id, []).append(intent)
+        for run in self.records.values():
+            try:
+                plan = ExportPlan.from_json(run.plan)
+            except (errors.HypersdkError, KeyError, TypeError):
+                # Written by another version: its marks are known, what it made cannot be told.
+                self.owners[run.run_id] = Owner(run.run_id, unfinished=True, host=run.host, subject=run.subject)
+                continue
+            self.plans[run.run_id] = plan
+            images = frozenset(one.resource_id for one in self._images(run.run_id) if one.resource_id)
+            self.owners[run.run_id] = Owner.of_plan(
+                plan, unfinished=run.unfinished, image_ids=images, host=run.host, subject=run.subject
+            )
+
+    def _images(self, run_id: str) -> Iterator[Intent]:
+        return (one for one in self.open.get(run_id, ()) if one.kind == "image")
+
+    def demanded(self, run_id: str) -> bool:
+        """Whether a run may have left something: its places must be readable."""
+        return self.records[run_id].unfinished or run_id in self.open
+
+    def closer(self, run_id: str) -> Owner | None:
+        """A run with what takes a closer look: whether it is driven, and what its user asked to keep."""
+        run, owner = self.records.get(run_id), self.owners.get(run_id)
+        if run is None or owner is None:
+            return None
+        return replace(owner, driven=self.runs.is_driven(run_id), kept=_keeps(self.runs, run))
+
+
+def _keeps(runs: RunStore, run: Run) -> bool:
+    if run.state == FAILED:
+        return bool(run.options.get("keep_on_failure"))
+    if run.state != DONE:
+        return False
+    ends = (step.result for step in runs.steps(run.run_id) if step.name == "clean-up" and step.result)
+    return any(result.get("kept") for result in ends)
