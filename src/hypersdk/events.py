@@ -49,11 +49,17 @@ class Bytes:
     parts: int = 0
 
 
+CLOUD, NETWORK, RETRY, LOGIN, PLACE = "cloud", "network", "retry", "login", "place"
+WAITS = (CLOUD, NETWORK, RETRY, LOGIN, PLACE)
+"""What waits are for: the cloud's own work, the network, a call's next try, fresh credentials, a free place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """We wait and spend no attempt; `reason` None = the wait is over."""
+    """We wait and spend no attempt; `reason` None = the wait is over. `kind` is one of `WAITS`."""
 
     reason: str | None
+    kind: str = CLOUD
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,16 +93,22 @@ class Waiter:
             hook()
         self.stop.check()
 
-    def pause(self, seconds: float, reason: str) -> None:
-        """Wait `seconds`, showing `reason`.
+    def pause(self, seconds: float, reason: str, *, kind: str = events.CLOUD) -> None:
+        """Wait `seconds`, showing `reason`; `kind` says what for (`events.WAITS`).
 
         Raises:
             Stopped: the flag was set.
         """
-        self._until(lambda: None, self.clock() + seconds, seconds, reason)
+        self._until(lambda: None, self.clock() + seconds, seconds, events.Waiting(reason, kind))
 
     def wait_for(
-        self, reason: str, condition: Callable[[], T | None], *, every: float = TICK, longest: float | None = None
+        self,
+        reason: str,
+        condition: Callable[[], T | None],
+        *,
+        every: float = TICK,
+        longest: float | None = None,
+        kind: str = events.CLOUD,
     ) -> T | None:
         """Wait until `condition` returns something other than None.
 
@@ -111,14 +117,17 @@ class Waiter:
             condition: asked every `every` seconds.
             every: seconds between two questions.
             longest: give up after so many seconds and return None; None = never.
+            kind: what for, one of `events.WAITS`.
 
         Raises:
             Stopped: the flag was set.
         """
         deadline = None if longest is None else self.clock() + longest
-        return self._until(condition, deadline, every, reason)
+        return self._until(condition, deadline, every, events.Waiting(reason, kind))
 
-    def _until(self, condition: Callable[[], T | None], deadline: float | None, every: float, reason: str) -> T | None:
+    def _until(
+        self, condition: Callable[[], T | None], deadline: float | None, every: float, waiting: events.Waiting
+    ) -> T | None:
         shown = False
         try:
             while True:
@@ -129,7 +138,7 @@ class Waiter:
                 if deadline is not None and now >= deadline:
                     return None
                 if not shown:
-                    self.report(events.Waiting(reason))
+                    self.report(waiting)
                     shown = True
                 self._sleep_ticking(min(every, deadline - now) if deadline is not None else every)
         finally:
