@@ -54,6 +54,25 @@ class Watch(Protocol):
         """So many exports wait for their turn, and why."""
 
 
+class _Unwatched:
+    """Watches nothing."""
+
+    def begins(self, _turn: Turn, /) -> events.Reporter:
+        """Nobody is told."""
+        return events.null_reporter
+
+    def ends(self, _outcome: Outcome, /) -> None:
+        """Nobody is told."""
+
+    def waits(self, _waiting: int, _reason: str | None, /) -> None:
+        """Nobody is told."""
+
+
+def unwatched() -> Watch:
+    """Somebody who watches nothing."""
+    return _Unwatched()
+
+
 @dataclass(frozen=True)
 class Orders:
     """How a fleet is carried out here.

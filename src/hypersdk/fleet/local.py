@@ -14,7 +14,7 @@ from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings
 from hypersdk.fleet import windows
-from hypersdk.fleet.crew import Orders, Watch, work
+from hypersdk.fleet.crew import OpenRooms, Orders, Watch, work
 from hypersdk.fleet.nouns import CANCELLED, FAILED, INTERRUPTED, REFUSED, FleetPlan, Item, Limits, Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.fleet.work import begin_runs
@@ -110,7 +110,7 @@ def go_on(
         cloud.in_region(region)
     orders = Orders(
         runs=cloud.runs,
-        open_rooms=_opener(cloud),
+        open_rooms=opener(cloud),
         watch=watch,
         stop=cloud.waiter.stop,
         limits=limits or Limits(**fleet.plan["limits"]),
@@ -156,7 +156,9 @@ def _regions(store: RunStore, fleet_id: str) -> set[str]:
     return {plan["region"] for plan in plans_of(store, fleet_id).values()}
 
 
-def _opener(cloud: Cloud) -> Callable[[Turn, StopFlag, events.Reporter], AbstractContextManager[ExportRooms]]:
+def opener(cloud: Cloud) -> OpenRooms:
+    """Opens the rooms of one export for the thread that carries it out."""
+
     @contextmanager
     def open_rooms(turn: Turn, stop: StopFlag, report: events.Reporter) -> Iterator[ExportRooms]:
         waiter = Waiter(stop=stop, clock=cloud.waiter.clock, report=report)

@@ -100,8 +100,9 @@ def _entry(
     if found is not None and found.unfinished and (options.new or found.cancel):
         api.cancel_run(rooms_of(item), found.run_id)
         found = runs.run(found.run_id)
+    asked = api.settled(options, around).to_json()
     if found is not None and found.unfinished:
-        return Entry(_item(item), Draft(key, found.generation, found.plan, options.to_json()))
+        return Entry(_item(item), Draft(key, found.generation, found.plan, asked))
     generation = 1 if found is None else found.generation + 1
     run_id = runs.run_id(key, generation)
     wanted = make_plan(item.instance, options, around, run_id=run_id, generation=generation)
@@ -109,11 +110,11 @@ def _entry(
     if found is not None and not anew and found.state == records.DONE and _still_holds(rooms_of(item), found, wanted):
         when = f"{datetime.fromisoformat(found.updated).astimezone():%Y-%m-%d %H:%M}"
         return Entry(_item(item, run_id=found.run_id, outcome=SKIPPED, detail=f"already exported at {when}"))
-    return Entry(_item(item), Draft(key, generation, wanted.to_json(), options.to_json()))
+    return Entry(_item(item), Draft(key, generation, wanted.to_json(), asked))
 
 
 def _still_holds(rooms: ExportRooms, run: Run, wanted: ExportPlan) -> bool:
-    plan = ExportPlan.from_json(run.plan)
+    plan = api.plan_of(run)
     # With {date} in a name, today's export is another one than yesterday's although the command is the same.
     if plan.destinations != wanted.destinations:
         return False
@@ -121,12 +122,17 @@ def _still_holds(rooms: ExportRooms, run: Run, wanted: ExportPlan) -> bool:
     return manifests.still_there(rooms, plan, results, read=False)
 
 
-def carry_out(run_id: str, rooms: ExportRooms) -> Outcome | None:
+def _ends_here() -> bool:
+    return False
+
+
+def carry_out(run_id: str, rooms: ExportRooms, *, goes_on: Callable[[], bool] = _ends_here) -> Outcome | None:
     """Drive one run of a fleet to its end, and write down how it ended.
 
     Args:
         run_id: the run.
         rooms: of the account and region that it belongs to.
+        goes_on: whether a run that was interrupted goes on elsewhere at once, so that this is no end of it.
 
     Returns:
         How it ended; None = another process drives it, which writes down its end.
@@ -135,7 +141,9 @@ def carry_out(run_id: str, rooms: ExportRooms) -> Outcome | None:
         ConfigError: the run store cannot be used.
     """
     outcome = _driven(run_id, rooms)
-    return outcome and write_down(rooms.runs, outcome)
+    if outcome is None or (outcome.kind == INTERRUPTED and goes_on()):
+        return outcome
+    return write_down(rooms.runs, outcome)
 
 
 def write_down(runs: RunStore, outcome: Outcome) -> Outcome | None:
@@ -157,10 +165,8 @@ def end_queued(runs: RunStore, run_id: str) -> Outcome | None:
         Its outcome; None = it has begun, or is being driven.
     """
     try:
-        with runs.drive(run_id) as held:
-            if runs.run(run_id).state != records.QUEUED:
-                return None
-            held.set_state(records.CANCELLED)
+        if not api.cancel_queued(runs, run_id):
+            return None
     except errors.RunDriven:
         return None
     item = fleets.item_of_run(runs, run_id)
@@ -176,6 +182,8 @@ def _driven(run_id: str, rooms: ExportRooms) -> Outcome | None:
     except (errors.LeaseLost, errors.RunDriven):
         return None
     except errors.HypersdkError as error:
+        for line in getattr(error, "__notes__", ()):
+            rooms.note(line)
         return outcome_of(number, name, run_id, error)
     except Exception as error:  # noqa: BLE001 - a fault of the program in one export must not end all others
         rooms.note("".join(traceback.format_exception(error)).rstrip())
