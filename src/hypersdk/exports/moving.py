@@ -19,19 +19,19 @@ from hypersdk.runs.store import Drive, RunStore
 from hypersdk.transfer.partial import partial_name
 
 
-def course_here(rooms: ExportRooms, plan: ExportPlan, former: Holder | None) -> tuple[Course, Lying | None]:
+def course_here(runs: RunStore, plan: ExportPlan, former: Holder | None, grace: float) -> tuple[Course, Lying | None]:
     """How this machine goes on with a run, as things stand now.
 
     Args:
-        rooms: everything outside.
+        runs: the run store.
         plan: of the run.
         former: who drove it last; None = nobody did.
+        grace: seconds that another machine has to come back.
     """
-    runs = rooms.runs
     lies = lying(plan, runs.steps(plan.run_id))
     if lies is None or lies.host == runs.host or former is None:
         return Course.GO_ON, lies
-    return course(lies, runs.host, seen=_seen(plan, lies), over=_over(runs, former, rooms.host_grace)), lies
+    return course(lies, runs.host, seen=_seen(plan, lies), over=_over(runs, former, grace)), lies
 
 
 def results_here(
@@ -50,7 +50,7 @@ def results_here(
     """
 
     def settled() -> tuple[Course, Lying | None] | None:
-        how, lies = course_here(rooms, plan, former)
+        how, lies = course_here(rooms.runs, plan, former, rooms.host_grace)
         return None if how is Course.WAIT else (how, lies)
 
     found = settled()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
 
 from hypersdk import errors
 from hypersdk.fleet.nouns import Limits
+from hypersdk.runs.presence import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,20 +267,17 @@ class Server:
 
     Args:
         url: of the run store: postgresql://...
-        executor_id: of a seat that we hold (`runs/presence.py`).
-        host: of that seat.
+        seat: that we hold.
         slots: how many jobs at once.
         jobs: where a run goes on that has not ended here.
         work: carries one out, in a thread of the engine: job id -> how it ended.
     """
 
-    def __init__(
-        self, url: str, executor_id: str, host: str, slots: int, jobs: JobQueue, work: Callable[[str], Ending]
-    ) -> None:
+    def __init__(self, url: str, seat: Seat, slots: int, jobs: JobQueue, work: Callable[[str], Ending]) -> None:
         _make_safe()
         from dbos import DBOS, DBOSPortableJSONSerializer
 
-        self._host = host
+        self._host = seat.host
         self._slots = slots
         self._full = False
         self._dbos = DBOS(
@@ -287,7 +285,7 @@ class Server:
                 "name": NAME,
                 "system_database_url": _driver_url(url),
                 "dbos_system_schema": SCHEMA,
-                "executor_id": executor_id,
+                "executor_id": seat.executor_id,
                 "application_version": VERSION,
                 "serializer": DBOSPortableJSONSerializer(),
                 "max_executor_threads": 2 * slots + _SPARE_THREADS,

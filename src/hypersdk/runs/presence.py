@@ -44,10 +44,12 @@ class Seat:
     """The place of a living worker, among all workers of a run store; made by `take_seat`.
 
     Attributes:
+        host: name of this machine.
         executor_id: host and number, the same again for the next process that takes this seat.
     """
 
-    def __init__(self, executor_id: str, connection: psycopg.Connection) -> None:
+    def __init__(self, host: str, executor_id: str, connection: psycopg.Connection) -> None:
+        self.host = host
         self.executor_id = executor_id
         self._connection = connection
 
@@ -135,7 +137,7 @@ def take_seat(url: str, host: str) -> Seat:
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_key(executor_id),)).fetchone()
         if row and row[0]:
             connection.execute("SELECT set_config('application_name', %s, false)", (f"{_NAME} {executor_id}",))
-            return Seat(executor_id, connection)
+            return Seat(host, executor_id, connection)
     connection.close()
     raise errors.ConfigError(f"{MOST_SEATS} workers run on {host} already", resource=host)
 
