@@ -41,20 +41,7 @@ def read_yaml(data: bytes, name: str) -> Mapping[str, YamlEntry]:
     Raises:
         ConfigError: not YAML, or a shape that settings do not have; the message begins with `name:line`.
     """
-    import yaml
-
-    text = decode(data, name)
-    try:
-        for event in yaml.parse(text, yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                assert event.start_mark is not None  # every event of a parsed text has its place
-                raise _refused(name, event.start_mark.line, "aliases (`*name`) are not supported")
-        root = yaml.compose(text, yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise _refused(name, mark.line if mark else 0, f"not YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise errors.ConfigError(f"{name}: not YAML: {error}", resource=name) from error
+    root = compose(data, name)
     if root is None:
         return {}
     value = _value(root, name, 0)
@@ -63,6 +50,32 @@ def read_yaml(data: bytes, name: str) -> Mapping[str, YamlEntry]:
     if isinstance(value, str):
         raise _refused(name, root.start_mark.line, "expected blocks such as `oci:`, found a single value")
     return value
+
+
+def compose(data: bytes, name: str) -> yaml.Node | None:
+    """The nodes of a file in YAML without aliases; None for an empty one.
+
+    Args:
+        data: the file's bytes.
+        name: the file's name for messages.
+
+    Raises:
+        ConfigError: not YAML; the message begins with `name:line`.
+    """
+    import yaml
+
+    text = decode(data, name)
+    try:
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                assert event.start_mark is not None  # every event of a parsed text has its place
+                raise _refused(name, event.start_mark.line, "aliases (`*name`) are not supported")
+        return yaml.compose(text, yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _refused(name, mark.line if mark else 0, f"not YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise errors.ConfigError(f"{name}: not YAML: {error}", resource=name) from error
 
 
 def _value(node: yaml.Node, name: str, depth: int) -> str | Mapping[str, YamlEntry] | None:
