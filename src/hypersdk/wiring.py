@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict
@@ -109,19 +109,28 @@ class Wiring:
     @cached_property
     def monitor(self) -> NetworkMonitor:
         """Watches the endpoints in use, through the same proxy and authorities."""
-        if self._monitor is not None:
-            return self._monitor
-        return NetworkMonitor(self._reachable if self.config.network_monitor else None, clock=self.waiter.clock)
+        monitor = self._monitor
+        if monitor is None:
+            monitor = NetworkMonitor(clock=self.waiter.clock) if self.config.network_monitor else NetworkMonitor(None)
+            self._cleanup.callback(monitor.close)
+        own = monitor.over(self._endpoints)
+        if own is not monitor:
+            self._cleanup.callback(own.close)
+        # Whoever waits or works ticks: so it notices what happened meanwhile.
+        self.waiter.hooks.append(own.tick)
+        self._cleanup.callback(self.waiter.hooks.remove, own.tick)
+        return own
 
-    def _reachable(self) -> bool:
-        """Whether every endpoint in use answers."""
-        from hypersdk.wire.probe import probe
+    def _endpoints(self) -> dict[str, Callable[[], str | None]]:
+        """Every endpoint in use, by the name that people see, and who asks it."""
+        from hypersdk.wire.probe import ask, name_of
 
-        endpoints = {place for web in self._webs.values() for place in web.endpoints}
+        places = {place for web in self._webs.values() for place in web.endpoints}
         # A region that is a slip of a known one has no host: nobody should wait for that network to come up.
         if "session" in self.__dict__ and not self.session.explain_unreachable():
-            endpoints.add(self.session.object_storage_url)
-        return all(probe(self.config.oci.connection, place) for place in endpoints)
+            places.add(self.session.object_storage_url)
+        connection = self.config.oci.connection
+        return {name_of(connection, place): partial(ask, connection, place) for place in places}
 
     @cached_property
     def retrier(self) -> Retrier:
@@ -178,13 +187,13 @@ class Wiring:
 
     @cached_property
     def runs(self) -> RunStore:
-        """The run store.
+        """The run store; once it is open, our waiter waits while it cannot be reached.
 
         Raises:
             ConfigError: it cannot be used.
         """
         if self._home is not None:
-            return self._home.runs
+            return self._home.runs.patient(self.waiter)
         import platform
 
         from hypersdk.runs.store import RunStore
@@ -192,7 +201,7 @@ class Wiring:
 
         runs = RunStore(self.config.state, host=platform.node(), version=__version__)
         self._cleanup.callback(runs.close)
-        return runs
+        return runs.patient(self.waiter)
 
     def in_region(self, region: str) -> Wiring:
         """The same account in another region: with rooms of its own, and our run store, waiter and monitor.
@@ -204,7 +213,7 @@ class Wiring:
             return self
         if region not in self._elsewhere:
             config = replace(self.config, oci=replace(self.config.oci, region=region))
-            other = Wiring(config, self.waiter, self._monitor)
+            other = Wiring(config, self.waiter, self.monitor)
             other._home = self
             other.command = self.command
             self._cleanup.callback(other.close)

@@ -39,7 +39,7 @@ class Config:
         transfer: for `transfer`.
         retry: for `retry`.
         network_monitor: whether calls wait while the network is down.
-        state: absolute path of the run store; a URL stays as it was written, and the store refuses it.
+        state: absolute path of the run store; a URL (postgresql://...) stays as it was written and may hold a password.
         uploads: absolute path of the directory of upload journals, beside the run store; None = none.
         logs: absolute path of the directory of the runs' log files, beside the run store; None = none.
         sources: dotted key -> where its value comes from ("oci.region" -> "~/.oci/config:4 [DEFAULT] region").

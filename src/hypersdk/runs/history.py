@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from statistics import median, quantiles
+from typing import Any
 
 import sqlalchemy as sa
 
 from hypersdk.runs import schema
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import Happening, Usual
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 
 MOST_SAMPLES = 500
 """Finished steps of a kind that are looked at, newest first: what is usual changes."""
@@ -32,9 +34,7 @@ def note(drive: Drive, kind: str, text: str, *, at: str | None = None, seconds: 
     Raises:
         LeaseLost: another process drives the run.
     """
-    with drive.writing() as connection:
-        values = {"run_id": drive.run_id, "at": at or drive.store.time(), "kind": kind, "text": text}
-        connection.execute(schema.HISTORY.insert().values(**values, seconds=seconds))
+    write(drive, [Happening(at or drive.store.time(), kind, text, seconds)])
 
 
 def write(drive: Drive, happenings: Iterable[Happening]) -> None:
@@ -44,9 +44,20 @@ def write(drive: Drive, happenings: Iterable[Happening]) -> None:
         LeaseLost: another process drives the run.
     """
     rows = [{"run_id": drive.run_id, **asdict(each)} for each in happenings]
+    table = schema.HISTORY
+
+    def append(connection: sa.Connection) -> None:
+        if rows and not connection.execute(sa.select(table.c.number).where(*_same(rows[-1]))).first():
+            connection.execute(table.insert(), rows)
+
+    # Of rows that were written in one transaction, whose answer got lost, the last one is there if all are.
     if rows:
-        with drive.writing() as connection:
-            connection.execute(schema.HISTORY.insert(), rows)
+        drive.write(append)
+
+
+def _same(row: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    table = schema.HISTORY
+    return [table.c[name] == value for name, value in row.items() if value is not None]
 
 
 def history(store: RunStore, run_id: str) -> list[Happening]:

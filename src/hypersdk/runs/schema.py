@@ -7,6 +7,7 @@ values without secrets; times are UTC in ISO 8601.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
@@ -25,7 +26,9 @@ MIGRATIONS = sa.Table(
     METADATA,
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("applied", sa.String, nullable=False),
+    sa.Column("tool_version", sa.String),
 )
+"""`tool_version` of the program that brought the store to this version; absent for the first one."""
 
 RUNS = sa.Table(
     "runs",
@@ -85,8 +88,13 @@ LEASES = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("heartbeat", sa.String, nullable=False),
     sa.Column("progress", sa.JSON),
+    sa.Column("process", sa.String),
+    sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
 )
-"""Who drives a run; every write of steps and intents is conditional on the epoch."""
+"""Who drives a run; every write of steps and intents is conditional on the epoch.
+
+`process` and `held` (not given back yet) are of leases in Postgres; on SQLite the lock of a file says the same.
+"""
 
 HISTORY = sa.Table(
     "history",
@@ -137,17 +145,31 @@ SLOTS = sa.Table(
 """Counted limits over all workers: who holds one of the few places of a region, a bucket, an image."""
 
 
+INDEXES = (
+    sa.Index("runs_created", RUNS.c.created),
+    sa.Index("runs_fleet", RUNS.c.fleet_id, RUNS.c.state),
+    sa.Index("intents_kind", INTENTS.c.kind, INTENTS.c.created),
+    sa.Index("history_step", HISTORY.c.step, HISTORY.c.kind, HISTORY.c.number),
+    sa.Index("fleet_items_run", FLEET_ITEMS.c.run_id),
+)
+
+
 def _first(connection: sa.Connection) -> None:
     METADATA.create_all(connection, tables=[ABOUT, RUNS, STEPS, INTENTS, LEASES])
 
 
 def _fleets(connection: sa.Connection) -> None:
+    _add_column(connection, "migrations", "tool_version", "VARCHAR")
     _add_column(connection, "runs", "options", "JSON NOT NULL DEFAULT '{}'")
     _add_column(connection, "runs", "fleet_id", "VARCHAR")
     _add_column(connection, "runs", "priority", "INTEGER NOT NULL DEFAULT 0")
     _add_column(connection, "leases", "progress", "JSON")
+    _add_column(connection, "leases", "process", "VARCHAR")
+    _add_column(connection, "leases", "held", "BOOLEAN NOT NULL DEFAULT false")
     _add_column(connection, "steps", "host", "VARCHAR")
     METADATA.create_all(connection, tables=[HISTORY, FLEETS, FLEET_ITEMS, SLOTS])
+    for index in INDEXES:
+        index.create(connection, checkfirst=True)
 
 
 def _add_column(connection: sa.Connection, table: str, name: str, kind: str) -> None:
@@ -159,21 +181,44 @@ def _add_column(connection: sa.Connection, table: str, name: str, kind: str) -> 
 STEPS_TO_NOW: tuple[Callable[[sa.Connection], None], ...] = (_first, _fleets)
 """Migration n is entry n - 1."""
 
+VERSION = len(STEPS_TO_NOW)
 
-def migrate(connection: sa.Connection, now: str) -> None:
+
+def version(connection: sa.Connection) -> int:
+    """The version of a database; 0 = it is empty.
+
+    Raises:
+        LookupError: it was written by a newer version of this program.
+    """
+    if not sa.inspect(connection).has_table(MIGRATIONS.name):
+        return 0
+    table = MIGRATIONS
+    found: int = connection.execute(sa.select(sa.func.max(table.c.number))).scalar() or 0
+    if found > VERSION:
+        row = connection.execute(sa.select(table).where(table.c.number == found)).one()
+        raise LookupError(
+            f"hypersdk {row.tool_version} made it version {found} on {row.applied[:10]}, this one knows {VERSION}"
+        )
+    return found
+
+
+def migrate(connection: sa.Connection, now: str, tool_version: str) -> None:
     """Bring a database of any earlier version to this one.
 
     Args:
-        connection: inside a write transaction.
+        connection: inside a write transaction, in which nobody else migrates.
         now: time to note.
+        tool_version: version of this program, to note.
 
     Raises:
         LookupError: the database was written by a newer version.
     """
     METADATA.create_all(connection, tables=[MIGRATIONS])
-    done = connection.execute(sa.select(sa.func.max(MIGRATIONS.c.number))).scalar() or 0
-    if done > len(STEPS_TO_NOW):
-        raise LookupError(f"it has version {done}, this program knows {len(STEPS_TO_NOW)}")
-    for number in range(done + 1, len(STEPS_TO_NOW) + 1):
+    for number in range(version(connection) + 1, VERSION + 1):
         STEPS_TO_NOW[number - 1](connection)
-        connection.execute(MIGRATIONS.insert().values(number=number, applied=now))
+        connection.execute(MIGRATIONS.insert().values(number=number, applied=now, tool_version=tool_version))
+
+
+def iso(when: datetime) -> str:
+    """A time as the store writes it: UTC, ISO 8601, milliseconds. They sort as text."""
+    return when.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from hypersdk.runs import schema
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.drive import Drive
+from hypersdk.runs.store import RunStore
 
 
 def take_slot(drive: Drive, scope: str, limit: int) -> bool:
@@ -18,26 +19,30 @@ def take_slot(drive: Drive, scope: str, limit: int) -> bool:
     Raises:
         LeaseLost: another process drives the run.
     """
-    table = schema.SLOTS
-    with drive.writing() as connection:
-        drive.store.alone(connection, scope)
+    table, store = schema.SLOTS, drive.store
+    mine = {"scope": scope, "run_id": drive.run_id, "taken": store.time()}
+
+    def take(connection: sa.Connection) -> bool:
+        store.alone(connection, f"slots {scope}")
         holders = set(connection.execute(sa.select(table.c.run_id).where(table.c.scope == scope)).scalars())
         if drive.run_id in holders:
             return True
-        dead = {run_id for run_id in holders if not drive.store.is_driven(run_id, connection)}
-        if len(holders - dead) >= limit:
+        alive = store.driven(holders, connection)
+        if len(alive) >= limit:
             return False
-        if dead:
+        if dead := holders - alive:
             connection.execute(table.delete().where(table.c.scope == scope, table.c.run_id.in_(dead)))
-        connection.execute(table.insert().values(scope=scope, run_id=drive.run_id, taken=drive.store.time()))
-    return True
+        connection.execute(table.insert().values(**mine))
+        return True
+
+    return drive.write(take)
 
 
 def leave_slot(drive: Drive, scope: str) -> None:
     """Give a place back; harmless if it is not held."""
     table = schema.SLOTS
-    with drive.writing() as connection:
-        connection.execute(table.delete().where(table.c.scope == scope, table.c.run_id == drive.run_id))
+    mine = sa.and_(table.c.scope == scope, table.c.run_id == drive.run_id)
+    drive.write(lambda connection: connection.execute(table.delete().where(mine)))
 
 
 def taken(store: RunStore) -> dict[str, list[str]]:
