@@ -20,6 +20,9 @@ TICK = 1.0
 
 T = TypeVar("T")
 
+Reason = str | Callable[[], str]
+"""Why we wait, for people; asked again while the wait lasts if it may change."""
+
 
 class StopFlag:
     """Asks work to stop; set from a signal handler, another thread, or `runs cancel`.
@@ -99,11 +102,11 @@ class Waiter:
         Raises:
             Stopped: the flag was set.
         """
-        self._until(lambda: None, self.clock() + seconds, seconds, events.Waiting(reason, kind))
+        self._until(lambda: None, self.clock() + seconds, seconds, reason, kind)
 
     def wait_for(
         self,
-        reason: str,
+        reason: Reason,
         condition: Callable[[], T | None],
         *,
         every: float = TICK,
@@ -123,12 +126,12 @@ class Waiter:
             Stopped: the flag was set.
         """
         deadline = None if longest is None else self.clock() + longest
-        return self._until(condition, deadline, every, events.Waiting(reason, kind))
+        return self._until(condition, deadline, every, reason, kind)
 
     def _until(
-        self, condition: Callable[[], T | None], deadline: float | None, every: float, waiting: events.Waiting
+        self, condition: Callable[[], T | None], deadline: float | None, every: float, reason: Reason, kind: str
     ) -> T | None:
-        shown = False
+        shown: str | None = None
         try:
             while True:
                 self.tick()
@@ -137,12 +140,12 @@ class Waiter:
                 now = self.clock()
                 if deadline is not None and now >= deadline:
                     return None
-                if not shown:
-                    self.report(waiting)
-                    shown = True
+                if (why := reason if isinstance(reason, str) else reason()) != shown:
+                    self.report(events.Waiting(why, kind))
+                    shown = why
                 self._sleep_ticking(min(every, deadline - now) if deadline is not None else every)
         finally:
-            if shown:
+            if shown is not None:
                 self.report(events.Waiting(None))
 
     def _sleep_ticking(self, seconds: float) -> None:

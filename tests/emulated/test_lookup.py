@@ -36,7 +36,7 @@ class World:
         self.on_sleep: Callable[[], None] = lambda: None
         waiter = Waiter(clock=lambda: self.now, sleep=self.sleep, report=self.note)
         reach = (lambda: probe(self.session.connection, emulator.endpoint)) if monitored else None
-        monitor = NetworkMonitor(reach, clock=lambda: self.now)
+        monitor = NetworkMonitor(reach, clock=lambda: self.now, start=lambda ask: ask())
         self.retrier = Retrier(RetryPolicy(max_attempts=attempts, jitter=False), waiter, monitor)
         self.provider = OciProvider(self.session, call=self.retrier.call, page=page)
 

@@ -16,7 +16,7 @@ THREADS = {"threading.Thread", "concurrent.futures.ThreadPoolExecutor", "ThreadP
 
 MAY_WAIT = {"waiting.py"}
 MAY_HTTP = {"wire", "vendors"}
-MAY_START_THREADS = {"transfer/engine.py", "network.py", "runs/lease.py", "cli/progress.py", "fleet"}
+MAY_START_THREADS = {"transfer/engine.py", "network", "runs/lease.py", "cli/progress.py", "fleet"}
 
 
 def files() -> Iterator[tuple[str, ast.Module]]:

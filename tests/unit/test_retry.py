@@ -31,7 +31,7 @@ class World:
         return self.now >= self.back_at
 
     def retrier(self, refresh: Callable[[], bool] | None = None, *, monitored: bool = True) -> Retrier:
-        monitor = NetworkMonitor(self.probe if monitored else None, clock=lambda: self.now)
+        monitor = NetworkMonitor(self.probe if monitored else None, clock=lambda: self.now, start=lambda ask: ask())
         return Retrier(RetryPolicy(jitter=False), self.waiter, monitor, refresh, Random(1))
 
 

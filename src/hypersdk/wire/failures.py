@@ -17,7 +17,8 @@ from hypersdk.wire.request import Request
 _BAD_URL = frozenset({1, 3, 4})
 _UNREACHABLE = frozenset({5, 6, 7, 35, 97})  # proxy or host not resolved, no connection, no TLS, no SOCKS
 _TIMED_OUT = 28
-_UNTRUSTED = frozenset({51, 60, 83, 91})
+UNTRUSTED = frozenset({51, 60, 83, 91})
+"""The server's certificate is not one that our authorities vouch for."""
 _BAD_BUNDLE = frozenset({58, 59, 66, 77})
 
 _CUT: Mapping[int, str] = {
@@ -64,7 +65,7 @@ def translate(request: Request, failure: Failure) -> errors.HypersdkError:
     if failure.code in _BAD_URL:
         # libcurl may quote the URL here, and URLs may be secrets.
         return errors.RequestRefused(f"{what}: its address is no URL that can be fetched", resource=request.resource)
-    if failure.code in _UNTRUSTED:
+    if failure.code in UNTRUSTED:
         return errors.ConfigError(
             f"{what}: the server's certificate is not trusted: {failure.text}",
             resource=request.resource,

@@ -2,7 +2,9 @@
 
 Rules of this file: any reply counts, whatever its status; a connection alone does not, because port forwarders and load
 balancers accept first and reset when nobody stands behind them. One that stays open without a reply does count: then
-the service is slow, and the network is not to blame. So does a proxy that refuses us: no waiting changes its mind.
+the service is slow, and the network is not to blame. So does a proxy that refuses us, and whoever shows a certificate
+that nobody vouches for: no waiting changes their minds, and the next call tells what is wrong. A captive portal counts,
+too: what it sends is no reply of the service, as the next call finds (`replies.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,11 @@ _REFUSALS = range(400, 500)
 
 
 def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TIMEOUT) -> bool:
+    """Whether somebody is there, see `ask`."""
+    return ask(connection, url, timeout=timeout) is None
+
+
+def ask(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TIMEOUT) -> str | None:
     """Ask the origin of `url` for anything, by the same way as every other call.
 
     Args:
@@ -27,10 +34,11 @@ def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TI
         timeout: seconds for all of it.
 
     Returns:
-        Whether somebody is there.
+        Why nobody answered, for people; None = somebody did.
     """
     import pycurl
 
+    from hypersdk.wire.failures import UNTRUSTED
     from hypersdk.wire.handles import set_connection
 
     parts = urlsplit(url)
@@ -41,10 +49,22 @@ def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TI
         handle.setopt(pycurl.TIMEOUT_MS, int(timeout * 1000))
         handle.setopt(pycurl.NOBODY, 1)
         handle.perform()
+        status = handle.getinfo(pycurl.RESPONSE_CODE)
         # A proxy that cannot reach the endpoint says so in its own name.
-        return connection.proxy_of(url) is None or handle.getinfo(pycurl.RESPONSE_CODE) not in _GATEWAY_FAILURES
+        return f"the proxy answers {status}" if status in _GATEWAY_FAILURES and connection.proxy_of(url) else None
     except pycurl.error as error:
-        silent = error.args[0] == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
-        return bool(silent) or handle.getinfo(pycurl.HTTP_CONNECTCODE) in _REFUSALS
+        code, text = error.args
+        slow = code == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+        answered = slow or code in UNTRUSTED or handle.getinfo(pycurl.HTTP_CONNECTCODE) in _REFUSALS
+        return None if answered else (text or f"libcurl error {code}")
     finally:
         handle.close()
+
+
+def name_of(connection: ConnectionSettings, url: str) -> str:
+    """The origin of `url`, and the proxy on the way to it, for people."""
+    parts = urlsplit(url)
+    name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    if (proxy := connection.proxy_of(url)) is None:
+        return name
+    return f"{name} through {proxy.reveal().rpartition('://')[2].rpartition('@')[2]}"
