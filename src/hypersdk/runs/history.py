@@ -37,8 +37,13 @@ def note(drive: Drive, kind: str, text: str, *, at: str | None = None, seconds: 
     write(drive, [Happening(at or drive.store.time(), kind, text, seconds)])
 
 
-def write(drive: Drive, happenings: Iterable[Happening]) -> None:
+def write(drive: Drive, happenings: Iterable[Happening], *, patient: bool = True) -> None:
     """Write down several things at once, in their order.
+
+    Args:
+        drive: the right to write for the run.
+        happenings: what happened.
+        patient: wait for a store that cannot be reached, where it is such a one.
 
     Raises:
         LeaseLost: another process drives the run.
@@ -51,8 +56,11 @@ def write(drive: Drive, happenings: Iterable[Happening]) -> None:
             connection.execute(table.insert(), rows)
 
     # Of rows that were written in one transaction, whose answer got lost, the last one is there if all are.
-    if rows:
+    if rows and patient:
         drive.write(append)
+    elif rows:
+        with drive.writing() as connection:
+            append(connection)
 
 
 def _same(row: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

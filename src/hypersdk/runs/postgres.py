@@ -162,9 +162,11 @@ class PostgresBackend:
         self._keeper.remove(lease)
         leases = schema.LEASES
         ours = sa.and_(leases.c.run_id == lease.run_id, leases.c.epoch == lease.epoch)
+        # What was said last, how the run ended, is not left to a beat that does not come any more.
+        last = {} if lease.progress is None else {"progress": lease.progress}
         try:
             with self.engine.begin() as connection:
-                connection.execute(leases.update().where(ours).values(held=False, heartbeat=NOW))
+                connection.execute(leases.update().where(ours).values(held=False, heartbeat=NOW, **last))
         except sa.exc.SQLAlchemyError:
             return  # it ends by its time, or with this process
 
