@@ -316,7 +316,7 @@ class _Look:
 def parts_of(rooms: ExportRooms, upload: Upload) -> tuple[int, int] | None:
     """Number and bytes of the parts of an upload; None = it is no more."""
     try:
-        sizes = [part.size for part in rooms.store.listparts_of(upload)]
+        sizes = [part.size for part in rooms.store.list_parts(upload)]
     except errors.NotFoundError:
         return None
     return len(sizes), sum(sizes)

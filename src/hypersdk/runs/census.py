@@ -1,0 +1,16 @@
+"""How many runs stand where: one question to the store, cheap enough for every scrape of a monitor."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from hypersdk.runs import schema
+from hypersdk.runs.store import RunStore
+
+
+def census(store: RunStore) -> dict[str, int]:
+    """Number of runs by state; states that no run has are absent."""
+    runs = schema.RUNS
+    query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
+    with store.reading() as connection:
+        return {str(state): int(count) for state, count in connection.execute(query)}
