@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "rm": "Delete objects.",
     "runs": "What ran, what runs, and what to do about it.",
     "stat": "Show facts about an object.",
+    "worker": "Carry out exports of fleets, with other workers.",
 }
 """Command -> its line in `--help`; the code is `command` in the module of that name in this room."""
 

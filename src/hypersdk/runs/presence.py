@@ -142,6 +142,22 @@ def take_seat(url: str, host: str) -> Seat:
     raise errors.ConfigError(f"{MOST_SEATS} workers run on {host} already", resource=host)
 
 
+@contextmanager
+def alone(url: str, what: str) -> Iterator[None]:
+    """Wait until nobody does the same; inside nobody begins to.
+
+    Args:
+        url: of the run store: postgresql://...
+        what: as workers call it in `Seat.alone`.
+
+    Raises:
+        ConfigError: the database cannot be reached.
+    """
+    with _connect(url) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (_key(f"\0{what}"),))
+        yield  # the lock falls with the connection
+
+
 def count_workers(url: str) -> int:
     """How many workers live and were heard of.
 
