@@ -155,6 +155,7 @@ class Wiring:
             connections=self.config.transfer.parallel,
             tick=self.waiter.tick,
             bucket=self._bucket(),
+            monitor=self.monitor,
         )
         self._cleanup.callback(wire.close)
         return wire
@@ -254,6 +255,7 @@ class Wiring:
             self.config.transfer,
             logs=None if self.config.logs is None else Path(self.config.logs),
             command=self.command,
+            limits=self.config.limits,
         )
 
     def find_instance(self, wanted: str) -> Instance:

@@ -81,7 +81,7 @@ def test_passing_faults_are_outlasted(tmp_path, fault):
 
 
 def test_faults_that_stay_end_it_with_parts_kept(tmp_path):
-    """After the last attempt the transfer gives up as a passing fault; the next run fetches only what is missing."""
+    """Standing still after the last try, it gives up as a passing fault; the next run fetches only what is missing."""
     bad = (5 * PART, 6 * PART)
     good = OneObject(BODY)
 
@@ -90,11 +90,10 @@ def test_faults_that_stay_end_it_with_parts_kept(tmp_path):
 
     with RawServer(answer) as server, pytest.raises(errors.ServiceError):
         fetch(server, tmp_path / "disk", retrier=retrier(attempts=3))
-    assert ranges_asked(server).count(bad) == 3
+    assert ranges_asked(server).count(bad) >= 3
     with RawServer(good) as server:
         assert bytes_of(fetch(server, tmp_path / "disk")) == BODY
-        assert bad in ranges_asked(server)
-        assert len(server.asked) < 21
+        assert ranges_asked(server) == [bad], "the others arrived meanwhile: it does not give up while it moves"
 
 
 CHILD = """

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk import errors
-from hypersdk.retry import RetryPolicy
+from hypersdk.retry import UNLIMITED, Budget, RetryPolicy
 from hypersdk.vendors.oci.calls import sdk_call
 from hypersdk.vendors.oci.errors import read_error_body, translate, translate_reply
 
@@ -78,8 +78,8 @@ def test_reply_becomes_its_type(
     error = tell(status, code, "the service's sentence")
     assert type(error) is kind
     assert (error.exit_code, error.status, error.service_code) == (exit_code, status, code)
-    policy = RetryPolicy(jitter=False)
-    assert (policy.next_delay(error, 1, Random()) is not None) == (kind in RETRIED)
+    budget = Budget(RetryPolicy(), UNLIMITED)
+    assert (budget.spend(error, 0.0, Random()) is not None) == (kind in RETRIED)
 
 
 def test_message_says_what_where_why_and_what_to_do() -> None:
@@ -102,7 +102,7 @@ def test_message_says_what_where_why_and_what_to_do() -> None:
 def test_throttled_call_waits_as_long_as_the_service_asks() -> None:
     """Retry-After of a reply outlasts the policy's own delay."""
     error = translate_reply(429, {"retry-after": "77"}, b"", resource="bucket b", what="list objects")
-    assert RetryPolicy(max_delay=30).next_delay(error, 1, Random()) == 77
+    assert Budget(RetryPolicy(max_delay=30), UNLIMITED).spend(error, 0.0, Random()) == 77
 
 
 @given(st.binary(max_size=300))

@@ -264,9 +264,13 @@ _ALL = (
     Key("retry", "max_delay", duration, "30s"),
     Key("retry", "multiplier", number(1, float), "2"),
     Key("retry", "jitter", switch, "true"),
+    Key("retry", "max_time", duration, "5m"),
+    Key("retry", "max_standstill", duration, "15m"),
     Key("network", "monitor", switch, "true"),
     Key("network", "connect_timeout", timeout, "10s"),
     Key("network", "read_timeout", timeout, "60s"),
+    Key("fleet", "exports_per_region", number(0, int), "10"),
+    Key("fleet", "exports_per_bucket", number(0, int), "0"),
 )
 
 KEYS: Mapping[str, Key] = {key.dotted: key for key in _ALL}

@@ -42,6 +42,7 @@ class Config:
         state: absolute path of the run store; a URL (postgresql://...) stays as it was written and may hold a password.
         uploads: absolute path of the directory of upload journals, beside the run store; None = none.
         logs: absolute path of the directory of the runs' log files, beside the run store; None = none.
+        limits: how much of OCI's exporter the runs of one store use at once.
         sources: dotted key -> where its value comes from ("oci.region" -> "~/.oci/config:4 [DEFAULT] region").
         warnings: one line each, for people.
         shown: every key with its effective value.
@@ -55,6 +56,7 @@ class Config:
     state: str = ""
     uploads: str | None = None
     logs: str | None = None
+    limits: CloudLimits = field(default_factory=CloudLimits)
     sources: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     shown: tuple[Shown, ...] = ()
@@ -116,6 +118,7 @@ def load_config(
         state=state,
         uploads=_uploads(state, environ, place),
         logs=_logs(state, environ, place),
+        limits=CloudLimits(merged.integer("fleet.exports_per_region"), merged.integer("fleet.exports_per_bucket")),
         sources=sources,
         warnings=gathered.warnings,
         shown=_shown(merged, settings, gathered, sources, state),

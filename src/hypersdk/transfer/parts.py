@@ -7,10 +7,15 @@ Rules of this file:
   answers take, and every refusal to hurry.
 - A request that is stuck, or much slower than its peers at the end, is dropped and asked for again on a new connection,
   from where the part stands (`hedging`); that spends no attempt and is bounded.
-- Attempts are counted per part under the run's policy, anew after each try that brought it further than all before:
-  a line that cuts its connections is slow, not broken. While the network is down nothing is submitted and no attempt is
-  spent, nor by what was in flight then, whenever it ends; it is served meanwhile, and its bytes prove the network up.
-- A 401 refreshes the credentials once; it ends the transfer if no request succeeded since the last refresh.
+- What failing may cost is a budget per part under the run's policy, anew after each try that brought the part further
+  than all before, and whenever another part arrived: a transfer does not give up while it moves, and a line that cuts
+  its connections is slow, not broken. Where each part is a thing of its own the others say nothing about it.
+- While the network is down nothing is submitted and nothing is spent, nor by what was in flight then, whenever it ends;
+  it is served meanwhile, and its bytes prove the network up.
+- A 401 refreshes the credentials once. If no request succeeded since the last refresh, and somebody can renew them,
+  all wait for that, spending nothing; else it ends the transfer.
+- Who has been silent since before an outage ended is dropped, and asks again from where the part stands; so is a body
+  that stopped before any change of the network. It spends nothing: connections that are dead do not know it.
 - The stop flag and the hooks are looked at in every turn; whatever ends the loop, nothing stays in flight.
 """
 
@@ -19,20 +24,26 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol, runtime_checkable
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.governor import Governor
-from hypersdk.retry import Retrier
+from hypersdk.retry import Budget, Retrier
 from hypersdk.transfer.hedging import Flight, Lookout
 from hypersdk.wire.loop import Completion, Wire
 from hypersdk.wire.request import Reply
 
 ADVANCE = 64 * 1024
 """Bytes by which a try must be further than all before it, so that the attempts are counted anew."""
+
+SETTLE = 0.3
+"""Seconds that connections have, once the endpoint answers again, to show that they are alive."""
+
+DEAD = 2.0
+"""Seconds of silence without which nobody is taken for dead."""
 
 TURN = 0.25
 """Longest time in seconds between two looks at stop flag and hooks while bytes flow."""
@@ -80,12 +91,15 @@ PartFailed = Callable[[Part, errors.HypersdkError], bool]
 @dataclass(slots=True)
 class _Try:
     part: Part
-    spent: int = 0
+    budget: Budget
     furthest: int = 0  # bytes of the try that brought most
+    arrived: int = 0  # parts that had arrived at its last failure
     credentials: int = 0  # refreshes before it was signed
     outages: int = 0  # outages before it was submitted
-    began: float = 0.0  # when it was submitted
+    began: float = 0.0  # when it was signed and submitted
     stood: int = 0  # bytes that it had then
+    seen: int = 0  # bytes at the last look
+    heard: float = 0.0  # when it was seen to have moved
     given_up: int = 0  # requests that were dropped because they were stuck or slow
 
 
@@ -114,9 +128,15 @@ class PartLoop:
         self._credentials = 0
         self._outages = 0
         self._refreshed_in_vain = False
+        self._signed_out = False
+        self._logins = 0
+        self._arrived = 0
         self._next_tick = 0.0
         self._seen: dict[str, int] = {}  # bytes by endpoint, as last told to its governor
         self._lookout = Lookout()
+        self._told = (0.0, 0.0)  # of when the monitor said last that connections broke, and when it said so
+        self._heard = 0.0  # when any byte moved
+        self._received = wire.received
         self._exhausted = False
         self._last_error = ""
 
@@ -164,10 +184,14 @@ class PartLoop:
                 elif self._waiting:
                     self._pause()
                 self._govern()
+                self._listen()
+                self._drop_dead()
                 self._hedge()
                 yield
                 if self._retrier.monitor.down_since is not None:
                     self._wait_for_network()
+                if self._signed_out:
+                    self._wait_for_login()
         finally:
             for token in self._flying:
                 self._wire.abandon(token)
@@ -188,6 +212,38 @@ class PartLoop:
             self._seen[endpoint] = moved = self._wire.moved_at(endpoint)
             governor = self._wire.governor.of(endpoint)
             governor.moved(moved - before, now, busy=len(self._flying) >= governor.level)
+
+    def _listen(self) -> None:
+        """Note who moved; if nobody did for long, the endpoint is asked, for nobody else tells of a silent outage."""
+        now, moves = self._retrier.waiter.clock(), not self._flying
+        for this in self._flying.values():
+            if (moved := this.part.moved) != this.seen:
+                this.seen, this.heard, moves = moved, now, True
+        self._hear()
+        if moves:
+            self._heard = now
+        elif not self._wire.limited:
+            self._retrier.monitor.doubt(now - self._heard)
+
+    def _hear(self) -> None:
+        """Bytes that came prove the network up; those that went may stand in a buffer of ours."""
+        if (received := self._wire.received) != self._received:
+            self._received = received
+            self._retrier.monitor.heard()
+
+    def _drop_dead(self) -> None:
+        monitor, now = self._retrier.monitor, self._retrier.waiter.clock()
+        if monitor.doubted_before != self._told[0]:
+            self._told = monitor.doubted_before, now
+        if monitor.doubted_before < 0 or now - self._told[1] < SETTLE:
+            return
+        for token, this in list(self._flying.items()):
+            stopped = isinstance(this.part, Measured) and this.part.left > 0 and this.seen > this.stood
+            before = monitor.doubted_before if stopped else monitor.broken_before
+            if this.heard < before and now - this.heard >= DEAD and not self._wire.paused(token):
+                self._wire.abandon(token)
+                del self._flying[token]
+                self._again(this, 0.0)
 
     def _hedge(self) -> None:
         if self._wire.limited:
@@ -224,13 +280,17 @@ class PartLoop:
     def _next(self, parts: Iterator[Part | None]) -> _Try | None:
         """A new part; None = none is ready, or there are no more."""
         for part in parts:
-            return None if part is None else _Try(part)
+            if part is None:
+                return None
+            policy = self._retrier.policy
+            return _Try(part, Budget(policy, policy.transfer), arrived=self._arrived)
         self._exhausted = True
         return None
 
     def _begin(self, this: _Try) -> bool:
         """Submit a part; False = it moved at once without the wire, or could not begin: that makes a turn."""
         token, this.credentials, this.outages = next(self._numbers), self._credentials, self._outages
+        this.began = self._retrier.waiter.clock()
         try:
             flies = this.part.begin(self._wire, token)
         except errors.HypersdkError as error:
@@ -239,6 +299,7 @@ class PartLoop:
         if flies:
             self._flying[token] = this
             this.began, this.stood = self._retrier.waiter.clock(), this.part.moved
+            this.heard, this.seen = this.began, this.stood
             for endpoint in self._wire.endpoints(token):
                 self._seen.setdefault(endpoint, self._wire.moved_at(endpoint))
         return flies
@@ -256,7 +317,7 @@ class PartLoop:
     def _pause(self) -> None:
         seconds = self._waiting[0][0] - self._retrier.waiter.clock()
         if seconds > 0:
-            self._retrier.waiter.pause(seconds, f"{self._what}: {self._last_error}")
+            self._retrier.waiter.pause(seconds, f"{self._what}: {self._last_error}", kind=events.RETRY)
 
     def _tick(self) -> None:
         waiter = self._retrier.waiter
@@ -273,65 +334,111 @@ class PartLoop:
                 self._wire.governor.of(completion.endpoint).answered(completion.waited)
             if completion.reply is not None:
                 self._refreshed_in_vain = False
+                self._logins = 0
+                self._arrived += 1
                 now = self._retrier.waiter.clock()
                 self._lookout.done(this.part.moved - this.stood, now - this.began, now)
                 try:
                     this.part.finish(completion.reply)
                 except errors.ReplyRefused as error:
                     self._lost(this, error)
+                else:
+                    self._retrier.waiter.report(events.Bytes(parts=1))
             else:
                 assert completion.error is not None
                 self._lost(this, completion.error, completion.endpoint)
 
     def _lost(self, this: _Try, error: errors.HypersdkError, endpoint: str = "") -> None:
-        if isinstance(error, errors.NotAuthenticated):
-            self._refresh(error, this.credentials)
-            self._again(this, 0.0)
-            return
-        if isinstance(error, errors.NetworkError) and self._outage_took(this):
+        if isinstance(error, errors.NotAuthenticated | errors.CredentialsEnded):
+            told = self._refused(error, this.credentials)
+            if told is None:
+                self._again(this, 0.0)
+                return
+            error = told
+        elif isinstance(error, errors.NetworkError) and self._outage_took(this):
             self._again(this, 0.0)
             return
         if isinstance(error, errors.ThrottledError) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             self._wire.governor.of(endpoint).refused(self._retrier.waiter.clock(), error.retry_after)
-        if this.part.moved >= this.furthest + ADVANCE:
-            this.furthest, this.spent = this.part.moved, 0
-        this.spent += 1
-        delay = self._retrier.policy.next_delay(error, this.spent, self._retrier.random)
+        delay = self._spend(this, error)
         if delay is None:
             if self._failed is not None and self._failed(this.part, error):
                 return
-            raise error
+            raise self._retrier.give_up(error, this.budget)
         self._last_error = error.message
+        self._retrier.waiter.report(events.Retried(self._what, error.code))
         self._again(this, delay)
+
+    def _spend(self, this: _Try, error: errors.HypersdkError) -> float | None:
+        """Seconds before the next try of a part; None = give it up."""
+        if this.part.moved >= this.furthest + ADVANCE:
+            this.furthest = this.part.moved
+            this.budget.renew()
+        elif self._failed is None and self._arrived > this.arrived:
+            this.budget.relent()
+        this.arrived = self._arrived
+        took = self._retrier.waiter.clock() - this.began
+        return this.budget.spend(error, took, self._retrier.random)
 
     def _outage_took(self, this: _Try) -> bool:
         monitor = self._retrier.monitor
-        return this.outages < self._outages or monitor.down_since is not None or monitor.failed()
+        return this.outages < self._outages or monitor.failed(this.began, self._retrier.waiter)
 
     def _again(self, this: _Try, delay: float) -> None:
         heapq.heappush(self._waiting, (self._retrier.waiter.clock() + delay, next(self._numbers), this))
 
-    def _refresh(self, error: errors.NotAuthenticated, signed_with: int) -> None:
+    def _refused(self, error: errors.HypersdkError, signed_with: int) -> errors.HypersdkError | None:
+        """After a refusal of what signed: None = the part is tried again, by and by; else why it is not."""
+        retrier, told = self._retrier, error
         if signed_with < self._credentials:
-            return  # signed before a refresh that another part's 401 has caused
-        refresh = self._retrier.refresh
-        if self._refreshed_in_vain or refresh is None or not refresh():
-            raise error
-        self._credentials += 1
-        self._refreshed_in_vain = True
+            return None  # signed before a change that another part's refusal has caused
+        if not self._refreshed_in_vain:
+            found = retrier.sign_anew(error)
+            if found is None:
+                self._credentials += 1
+                self._refreshed_in_vain = True
+                retrier.waiter.report(events.Retried(self._what, error.code))
+                return None
+            told = found
+        told = retrier.explain(told)
+        if retrier.is_waited_for(told):
+            self._credentials += 1
+            self._signed_out = True
+            return None
+        if isinstance(told, errors.ClockSkewed) and not (retrier.login is not None and retrier.login.worked):
+            raise told
+        return told
+
+    def _wait_for_login(self) -> None:
+        with self._serving():
+            self._retrier.await_login(self._logins)
+        self._logins += 1
+        self._signed_out = self._refreshed_in_vain = False
+        self._credentials += 1  # what comes back from before says nothing of those that sign now
 
     def _wait_for_network(self) -> None:
-        def serve() -> None:
-            before = self.moving
-            self._serve(self._wire.completed(0))
-            if self.moving > before:
-                self._retrier.monitor.heard()
-
         self._outages += 1
+        with self._serving():
+            self._retrier.monitor.wait_until_up(self._retrier.waiter)
+
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """While we wait, what is in flight is served; its bytes prove the network up."""
+
+        serving = False
+
+        def serve() -> None:
+            nonlocal serving
+            if not serving:  # who is told that a part failed may tick, too
+                serving = True
+                self._serve(self._wire.completed(0))
+                self._hear()
+                serving = False
+
         self._lookout.forget()
-        waiter = self._retrier.waiter
-        waiter.hooks.append(serve)
+        hooks = self._retrier.waiter.hooks
+        hooks.append(serve)
         try:
-            self._retrier.monitor.wait_until_up(waiter)
+            yield
         finally:
-            waiter.hooks.remove(serve)
+            hooks.remove(serve)

@@ -2,7 +2,7 @@
 
 Rules of this file: one thread renews, the others go on with what is still good; as long as it is good a failed renewal
 costs nothing and is tried again later; once it has ended the failure is raised from where something had to be signed,
-and is judged by whoever repeats that call.
+and is judged by whoever repeats that call. A refusal to give what was given before is `CredentialsEnded`.
 """
 
 from __future__ import annotations
@@ -79,13 +79,27 @@ class Renewal:
 
     def _renew(self, good: _Held | None) -> Grant:
         try:
-            return self._take(self._credentials.obtain())
+            return self._take(self._obtain())
         except errors.HypersdkError:
             if good is None:
                 raise
             later = self._clock() + self._patience(good.grant)
             self._held = _Held(good.grant, later, good.ends_at)
             return good.grant
+
+    def _obtain(self) -> Grant:
+        try:
+            return self._credentials.obtain()
+        except (errors.AuthError, errors.ConfigError) as error:
+            if self._last is None:
+                raise
+            raise errors.CredentialsEnded(
+                error.message, resource=error.resource, hint=error.hint, status=error.status
+            ) from error
+
+    def replace(self, credentials: Credentials) -> None:
+        """Look at these from now on, when something new is needed."""
+        self._credentials = credentials
 
     def _take(self, grant: Grant) -> Grant:
         now = self._clock()
@@ -115,4 +129,4 @@ class Renewal:
                 self._held = None
                 return True
             before = self._last.mark if self._last else ""
-            return self._take(self._credentials.obtain()).mark != before
+            return self._take(self._obtain()).mark != before

@@ -11,6 +11,7 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -50,6 +51,21 @@ CLIENTS: Mapping[str, str] = {
 SIGNATURE_LIFE = 60.0
 """Seconds for which the signature of one (method, URL) is used again. OCI tolerates 5 minutes; Range is not signed."""
 
+SIGNING = (
+    "auth",
+    "tenancy_ocid",
+    "user_ocid",
+    "fingerprint",
+    "private_key_path",
+    "key_content",
+    "pass_phrase",
+    "security_token_file",
+)
+"""Settings that say what signs; they are read again when it is refused."""
+
+CLOCK_WAS_SET = 1.0
+"""Seconds by which time of day and monotonic time may drift apart before somebody has set the clock."""
+
 SIGNATURES_KEPT = 512
 """Signatures remembered at once; a download signs one URL, so this is never the limit of one."""
 
@@ -68,6 +84,7 @@ class OciSession:
         kind: how it signs in, one of `credentials.AUTH_KINDS`.
         connection: proxy, CA bundle, endpoint and time-outs of everything that this session does.
         object_storage_url: base URL of Object Storage, without a trailing slash.
+        accepted: whether the service has accepted a signature of this session.
 
     Args:
         settings: who, where, how.
@@ -75,6 +92,7 @@ class OciSession:
         call: runs the request, or the few, by which a principal gets its first token.
         now: this machine's time of day.
         clock: monotonic seconds.
+        again: reads the settings anew, after a refusal: another process may have changed them; None = they stay.
 
     Raises:
         ConfigError: nobody names the region.
@@ -89,6 +107,7 @@ class OciSession:
         call: Call = run_once,
         now: Callable[[], datetime] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
+        again: Callable[[], OciSettings] | None = None,
     ) -> None:
         self.settings = settings
         self.kind = credentials.kind
@@ -96,6 +115,9 @@ class OciSession:
         self._credentials = credentials
         self._now = now
         self._clock = clock
+        self._again = again
+        self.accepted = False
+        self._set_ahead = self._ahead()
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._signatures: dict[tuple[str, str], tuple[float, Any, dict[str, str]]] = {}
@@ -168,6 +190,7 @@ class OciSession:
         return client
 
     def _remember_date(self, response: Any, *_args: Any, **_kwargs: Any) -> None:
+        self.accepted = self.accepted or response.ok
         self.heard(response.headers)
 
     def heard(self, headers: Mapping[str, str]) -> None:
@@ -222,12 +245,61 @@ class OciSession:
 
         Returns:
             True if the next request is signed by others: a principal's token is renewed then (a failure of that is a
-            failure of that request), a session's file has been read anew. Always False for an API key.
+            failure of that request), settings, key and session's file have been read anew. Also if this machine's
+            clock was set since: what is signed now has another date.
 
         Raises:
-            AuthError: the session in the file has ended.
+            AuthError: the session in the file has ended, or belongs to another tenancy.
         """
-        return self._renewal.refused()
+        was_set = abs(self._ahead() - self._set_ahead) > CLOCK_WAS_SET
+        self._set_ahead = self._ahead()
+        self.forget_signatures()
+        self._read_settings_again()
+        return self._renewal.refused() or was_set
+
+    def forget_signatures(self) -> None:
+        """Sign everything anew from now on."""
+        with self._lock:
+            self._signatures.clear()
+
+    def _ahead(self) -> float:
+        """By how much our time of day is ahead of the time that passes."""
+        return self._now().timestamp() - self._clock()
+
+    def _read_settings_again(self) -> None:
+        """Look for credentials where the settings say now; settings that cannot be read say nothing."""
+        if self._again is None:
+            return
+        with suppress(errors.ConfigError):
+            fresh = self._again()
+            signing = {name: getattr(fresh, name) for name in SIGNING}
+            signing["auth"] = fresh.auth or API_KEY
+            if all(getattr(self.settings, name) == value for name, value in signing.items()):
+                return
+            sources = {**self.settings.sources, **{name: fresh.where(name) for name in SIGNING}}
+            settings = replace(self.settings, **signing, sources=sources)
+            credentials = credentials_of(settings, self._now)
+            self._renewal.replace(credentials)
+            self._credentials, self.settings, self.kind = credentials, settings, credentials.kind
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files by whose change we notice other credentials."""
+        return self._credentials.files
+
+    def ask_for_login(self) -> str:
+        """What somebody has to do once the credentials have ended, in one line."""
+        return self._credentials.ask(self._last, self._their_time() or self._now())
+
+    def _their_time(self) -> datetime | None:
+        """The service's time of day, by the last reply."""
+        return read_date(self._last_date[0]) if self._last_date else None
+
+    @property
+    def skew(self) -> str | None:
+        """Both times in one line, if they were too far apart when the last reply came."""
+        theirs = self._their_time()
+        return explain_skew(theirs, self._last_date[1]) if theirs and self._last_date else None
 
     def explain_not_authenticated(self, reply_date: str | None = None) -> str:
         """Say in one line what most likely made the service answer 401, and what to do.
@@ -248,13 +320,20 @@ class OciSession:
         return f"region {self.region!r} ({self.settings.where('region')}) is not known here; did you mean {near!r}?"
 
 
-def open_session(settings: OciSettings, *, call: Call = run_once, now: Callable[[], datetime] = _utc_now) -> OciSession:
+def open_session(
+    settings: OciSettings,
+    *,
+    call: Call = run_once,
+    now: Callable[[], datetime] = _utc_now,
+    again: Callable[[], OciSettings] | None = None,
+) -> OciSession:
     """Sign in with these settings. Only principals make requests for that.
 
     Args:
         settings: who, where, how.
         call: runs these requests.
         now: this machine's clock.
+        again: reads the settings anew, after a refusal.
 
     Raises:
         ConfigError: switched off, or something is missing; names it and the places where it may come from.
@@ -267,7 +346,7 @@ def open_session(settings: OciSettings, *, call: Call = run_once, now: Callable[
         )
     if settings.auth is None:
         settings = replace(settings, auth=API_KEY)
-    return OciSession(settings, credentials_of(settings, now), call=call, now=now)
+    return OciSession(settings, credentials_of(settings, now), call=call, now=now, again=again)
 
 
 def credentials_of(settings: OciSettings, now: Callable[[], datetime] = _utc_now) -> Credentials:

@@ -39,6 +39,22 @@ class ApiKey:
             f"A new key takes a minute to be known in every region"
         )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The key and the profile that names it; a key from the environment cannot change."""
+        settings = self.settings
+        if settings.key_content is not None or settings.private_key_path is None:
+            return ()
+        return (settings.private_key_path, settings.config_file)
+
+    def ask(self, grant: Grant, _when: datetime) -> str:
+        """Somebody registers this key again, or puts another one in its place."""
+        settings = self.settings
+        return (
+            f"register API key {grant.fingerprint} with user {grant.who.principal}, or put one that is registered into "
+            f"profile [{settings.profile}] of {settings.config_file}"
+        )
+
 
 def _check_fingerprint(settings: OciSettings, computed: str) -> None:
     if settings.fingerprint is None or settings.fingerprint == computed:

@@ -101,6 +101,18 @@ class Credentials(Protocol):
             when: the service's time of day.
         """
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Absolute paths of the files by whose change we notice that somebody has renewed the credentials."""
+
+    def ask(self, grant: Grant, when: datetime) -> str:
+        """What somebody has to do so that we can go on, in one line; only where there are files.
+
+        Args:
+            grant: what signed until now.
+            when: the service's time of day.
+        """
+
 
 def renew_before_end(life: float | None) -> float | None:
     """When to renew a token that lives `life` seconds: a minute before its end, or at half of a very short life."""

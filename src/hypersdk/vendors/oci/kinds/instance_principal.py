@@ -95,6 +95,15 @@ class InstancePrincipal:
             f"is the endpoint in the realm of {grant.who.region}, and does the instance still exist?"
         )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """None: the metadata service renews the certificate, and nobody can do anything here."""
+        return ()
+
+    def ask(self, grant: Grant, _when: datetime) -> str:
+        """Nobody can log in; what helps is done in the cloud."""
+        return f"instance {grant.who.principal or ''} must be known to the federation service again"
+
 
 def _federation_signer(certificate: Certificate, tenancy: str) -> Any:
     from oci.auth.federation_client import AuthTokenRequestSigner

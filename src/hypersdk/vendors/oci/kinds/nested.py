@@ -94,3 +94,12 @@ class Nested:
     def why_refused(self, grant: Grant, _when: datetime) -> str:
         """A token that was just made is refused only by a service that does not know its issuer."""
         return f"a fresh token of {grant.who.principal or 'the parent resource'} is refused too: is it of this realm?"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those of the leaf."""
+        return self._leaf.files
+
+    def ask(self, grant: Grant, when: datetime) -> str:
+        """The leaf's token is what can be renewed."""
+        return self._leaf.ask(grant, when)

@@ -140,6 +140,15 @@ class OkeWorkloadIdentity:
         """A token that was just made is refused only by a service that does not know its issuer."""
         return f"a fresh token of the workload {grant.who.principal or ''} is refused too: is it of this realm?"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The service account's token, which Kubernetes renews."""
+        return () if self._variable(TOKEN_TEXT) else (self._variable(TOKEN_PATH) or f"{FOLDER}/token",)
+
+    def ask(self, _grant: Grant, _when: datetime) -> str:
+        """Nobody logs in: Kubernetes renews the file."""
+        return f"the cluster has to accept the service account again (its token is in {', '.join(self.files)})"
+
 
 def _pod(account: str) -> dict[str, str]:
     """What policies ask of the pod, from the claims that Kubernetes puts into a service account's token."""

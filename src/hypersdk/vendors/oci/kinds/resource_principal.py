@@ -150,6 +150,17 @@ class ResourcePrincipal:
             "is it of this region, and is the key beside it its own?"
         )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Token and key, where the service that runs this keeps them in files."""
+        given = (self.settings.environment.get(f"{PREFIX}{name}{self.suffix}") for name in ("RPST", "PRIVATE_PEM"))
+        texts = [value.reveal() for value in given if value is not None]
+        return tuple(text for text in texts if _is_path(text))
+
+    def ask(self, _grant: Grant, _when: datetime) -> str:
+        """Nobody logs in: the service that runs this writes the files anew."""
+        return f"the service that runs this resource has to renew its token in {', '.join(self.files)}"
+
 
 def _is_path(text: str) -> bool:
     return text.startswith("/")

@@ -79,8 +79,30 @@ class SessionToken:
         )
 
     def _renewal(self) -> str:
-        profile = self.settings.profile
-        return f"oci session refresh --profile {profile}, or oci session authenticate --profile {profile}"
+        return f"log in with `{self._authenticate}`; before it ends `{self._refresh}` is enough"
+
+    @property
+    def _authenticate(self) -> str:
+        return f"oci session authenticate --profile-name {self.settings.profile}"
+
+    @property
+    def _refresh(self) -> str:
+        return f"oci session refresh --profile {self.settings.profile}"
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Token, key, and the profile that names them: `oci session` writes all three."""
+        settings = self.settings
+        named = (settings.security_token_file, settings.private_key_path, settings.config_file)
+        return tuple(path for path in named if path is not None)
+
+    def ask(self, grant: Grant, when: datetime) -> str:
+        """A new login; OCI refreshes no session that has ended (`oci session refresh` answers so itself)."""
+        if grant.expires is not None and when.timestamp() >= grant.expires:
+            why = f"the session expired at {_shown(grant.expires)}, too late for `{self._refresh}`"
+        else:
+            why = f"the service no longer accepts the session; `{self._refresh}` will not do"
+        return f"log in with `{self._authenticate}` ({why})"
 
     def why_refused(self, grant: Grant, when: datetime) -> str:
         """It ended by the service's clock, or was ended."""

@@ -1,0 +1,89 @@
+"""Credentials that end in mid-run: what a refusal means, who can do something, and when they have done it.
+
+Rules of this file: a file that has changed is only a sign to look; what is in it decides (`oci session refresh` writes
+its token in place, so it may be read half-written). Clocks that are too far apart are told, never waited for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypersdk import errors
+from hypersdk.vendors.oci.session import OciSession
+
+Mark = tuple[tuple[int, int, int] | None, ...]
+
+
+class Login:
+    """The `retry.Login` of a session.
+
+    Args:
+        session: signed in.
+    """
+
+    def __init__(self, session: OciSession) -> None:
+        self._session = session
+        self._seen = self._marks()
+
+    @property
+    def worked(self) -> bool:
+        """Whether the service has accepted the session before."""
+        return self._session.accepted
+
+    def explain(self, error: errors.HypersdkError) -> errors.HypersdkError:
+        """A refusal that no renewal cures, as exactly as it can be told.
+
+        Returns:
+            `ClockSkewed` with both times, `CredentialsEnded` with what to do, or the error as it is: at the start of a
+            command, and when it is not about our credentials.
+        """
+        session = self._session
+        if isinstance(error, errors.NotAuthenticated) and (skew := session.skew) is not None:
+            session.forget_signatures()
+            return _told(errors.ClockSkewed, error, skew)
+        if not session.accepted or (error.resource or "").startswith(("https://", "http://")):
+            return error
+        if not isinstance(error, errors.NotAuthenticated | errors.CredentialsEnded):
+            return error
+        hint = f"{session.ask_for_login()}; the same command resumes"
+        return _told(errors.CredentialsEnded, error, hint)
+
+    def ask(self) -> str | None:
+        """What somebody has to do; None = there is no file by which we would notice it."""
+        return self._session.ask_for_login() if self._session.files else None
+
+    def changed(self) -> bool:
+        """Whether one of the files has changed since the last look, and holds something to sign with."""
+        marks = self._marks()
+        if marks == self._seen:
+            return False
+        self._seen = marks
+        try:
+            self._session.refresh()
+        except errors.AuthError:
+            return False
+        return True
+
+    def _marks(self) -> Mark:
+        return tuple(_mark(path) for path in self._session.files)
+
+
+def _mark(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _told(kind: type[errors.HypersdkError], error: errors.HypersdkError, hint: str) -> errors.HypersdkError:
+    told = kind(
+        error.message,
+        resource=error.resource,
+        hint=hint,
+        request_id=error.request_id,
+        service_code=error.service_code,
+        status=error.status,
+    )
+    told.__cause__ = error
+    return told
