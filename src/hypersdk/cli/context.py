@@ -80,8 +80,10 @@ class _WaitingNotes:
         if isinstance(event, events.Waiting) and event.reason not in (None, self._last):
             self._last = event.reason
             self._out.note(f"waiting: {event.reason}")
-        elif isinstance(event, events.Note):
+        elif isinstance(event, events.Note | events.Stalled):
             self._out.note(event.text)
+        elif isinstance(event, events.Retried):
+            self._out.detail(f"{event.what}: {event.code}: tried again")
         elif isinstance(event, events.Called):
             self._out.called(event.what, event.seconds)
 

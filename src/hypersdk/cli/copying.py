@@ -15,7 +15,7 @@ from typing import Any
 
 from hypersdk import events
 from hypersdk.cli.output import Output, printable
-from hypersdk.cli.progress import LINE_EVERY
+from hypersdk.cli.progress import LINE_EVERY, retried
 from hypersdk.cli.rate import Rate, format_left, seconds_left
 from hypersdk.model import format_size
 
@@ -226,6 +226,8 @@ class _Notes:
                 self.write(printable(event.text))
         elif isinstance(event, events.Called):
             self.out.called(event.what, event.seconds)
+        elif isinstance(event, events.Retried):
+            self.out.detail(retried(event))
         elif isinstance(event, events.Waiting) and self.waits and event.reason not in (None, self.reason):
             self.reason = event.reason
             self.write(printable(f"waiting: {event.reason}"))

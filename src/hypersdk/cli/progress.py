@@ -35,7 +35,7 @@ def progress(out: Output, *, terminal: bool) -> Iterator[events.Reporter]:
         with _bars(out) as shown:
             yield shown
     else:
-        yield Lines(out.note, called=out.called)
+        yield Lines(out.note, called=out.called, detail=out.detail)
 
 
 class Lines:
@@ -45,6 +45,7 @@ class Lines:
         write: takes a line.
         clock: monotonic seconds.
         called: takes each call to the cloud and its seconds; None = nobody asked.
+        detail: takes lines for those who asked for more; None = nobody did.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Lines:
         write: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         called: Callable[[str, float], None] | None = None,
+        detail: Callable[[str], None] | None = None,
     ) -> None:
         self._write = write
+        self._detail = detail
         self._called = called
         self._clock = clock
         self._last = clock()
@@ -74,15 +77,23 @@ class Lines:
             if event.reason not in (None, self._reason):
                 self._write(f"waiting: {event.reason}")
             self._reason = event.reason or self._reason
-        elif isinstance(event, events.Note):
+        elif isinstance(event, events.Note | events.Stalled):
             self._write(event.text)
         elif isinstance(event, events.Called) and self._called is not None:
             self._called(event.what, event.seconds)
+        elif isinstance(event, events.Retried) and self._detail is not None:
+            self._detail(retried(event))
 
 
 def finished(event: events.StepFinished) -> str:
     """How a step ended, in words."""
     return f"{event.step}: {event.detail or 'done'}" + (" (already done)" if event.reused else "")
+
+
+def retried(event: events.Retried) -> str:
+    """A call that is tried again, in words."""
+    known = f" (opc-request-id {event.request_id})" if event.request_id else ""
+    return f"{event.what}: {event.code}{known}: tried again"
 
 
 def moved(event: events.StepAdvanced) -> str:
@@ -130,10 +141,12 @@ class _Bars:
         elif isinstance(event, events.StepFinished):
             self._clear()
             self._print(finished(event))
-        elif isinstance(event, events.Note):
+        elif isinstance(event, events.Note | events.Stalled):
             self._print(event.text)
         elif isinstance(event, events.Called):
             self._out.called(event.what, event.seconds)
+        elif isinstance(event, events.Retried):
+            self._out.detail(retried(event))
         elif self._task is not None:
             self._update(self._task, event)
 

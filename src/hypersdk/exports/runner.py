@@ -15,7 +15,7 @@ from hypersdk.exports import steps
 from hypersdk.exports.cleanup import clean_up, leftovers, stays
 from hypersdk.exports.context import Context
 from hypersdk.exports.plan import Step
-from hypersdk.exports.watch import Watch
+from hypersdk.exports.watch import STORE_FAILS, Watch
 from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, REFUSED, Run
 
 FAILED_FOR_GOOD = (errors.OperationFailed, errors.VerificationError, errors.RequestRefused)
@@ -78,7 +78,7 @@ def _set_state(
     watch.ended(state, error)
     try:
         ctx.drive.set_state(state, detail)
-    except errors.ConfigError:
+    except STORE_FAILS:
         # A store that is full tells so where the run ended well; else why it ended matters more, and a run whose
         # process has ended counts as interrupted anyway.
         if error is None:
@@ -143,6 +143,6 @@ def _nothing_made(ctx: Context) -> bool:
 
 
 def _add_stays(ctx: Context, error: errors.HypersdkError, *, resumable: bool = True) -> None:
-    with suppress(errors.ConfigError):  # a store that cannot be read must not hide why the run ended
+    with suppress(*STORE_FAILS):  # a store that cannot be read must not hide why the run ended
         for line in stays(ctx.rooms.runs, ctx.plan, resumable=resumable):
             error.add_note(line)

@@ -25,9 +25,12 @@ from hypersdk.runs.records import ACTIVE, Run, Usual
 BEAT_EVERY = 2.0
 """Seconds between two heartbeats; also how soon `runs cancel` is heard."""
 
-TOLERATED = 20.0
-"""Seconds for which heartbeats may fail because the store cannot be written. Less than the time after which a lease
-without heartbeats passes to somebody else."""
+LATER = 30.0
+"""Seconds after which a story that could not be written is tried again: each try may take its time, in which no byte
+moves. Heartbeats do not wait for the store."""
+
+STORE_FAILS = (errors.ConfigError, errors.StoreUnreachable, errors.DiskFull)
+"""What a run store says when it cannot be written."""
 
 STOOD_STILL = 60.0
 """Seconds between two ticks that are told: waits and transfers tick every second."""
@@ -54,7 +57,8 @@ class Watch:
         self._stalls = StallDetector(self._usual, self._clock())
         self._before = rooms.waiter.report
         self._due = self._ticked = self._clock()
-        self._failing_since: float | None = None
+        self._write_due = self._due
+        self._failing = False
         self._tell_beginning(run, owner, doing)
 
     def __enter__(self) -> Self:
@@ -97,8 +101,8 @@ class Watch:
         self._chronicle.end(state if error is None else f"{state}: {error}")
         self._position.facts.ending = ending(error)
         if error is not None and self._log is not None:
-            error.add_note(f"log file: {self._log.path}")
-        with suppress(errors.ConfigError):  # the store says so itself when the state is written
+            error.__notes__ = [f"log file: {self._log.path}", *getattr(error, "__notes__", ())]
+        with suppress(*STORE_FAILS):  # the store says so itself when the state is written
             self._ctx.drive.beat(self._position.told())
             self._write()
 
@@ -119,7 +123,7 @@ class Watch:
             self._log.line(text)
 
     def _usual(self, step: str) -> Usual | None:
-        with suppress(errors.ConfigError):
+        with suppress(*STORE_FAILS):
             return history.usual(self._ctx.rooms.runs, step)
         return None
 
@@ -139,25 +143,25 @@ class Watch:
             self._beat(now)
 
     def _beat(self, now: float) -> None:
-        try:
-            cancel = self._ctx.drive.beat(self._position.told())
-            self._write()
-        except errors.ConfigError as error:
-            if self._failing_since is None:
-                self._failing_since = now
-                self(events.Note(f"{error.message}: going on, and trying again"))
-            if now - self._failing_since >= TOLERATED:
-                raise
-            return
-        self._failing_since = None
+        cancel = self._ctx.drive.beat(self._position.told())
+        if now >= self._write_due:
+            try:
+                self._write(patient=False)
+            except STORE_FAILS as error:
+                self._write_due = now + LATER
+                if not self._failing:
+                    self._failing = True
+                    self(events.Note(f"{error.message}: going on, and trying again"))
+            else:
+                self._failing = False
         if cancel and self.listening:
             self._ctx.rooms.waiter.stop.set(cancelled=True)
 
-    def _write(self) -> None:
+    def _write(self, *, patient: bool = True) -> None:
         ready = self._chronicle.take()
         try:
-            history.write(self._ctx.drive, ready)
-        except errors.ConfigError:
+            history.write(self._ctx.drive, ready, patient=patient)
+        except STORE_FAILS:
             self._chronicle.put_back(ready)
             raise
 
