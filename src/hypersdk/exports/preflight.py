@@ -19,6 +19,7 @@ from hypersdk.disks.qemu_img import find_qemu_img
 from hypersdk.exports import refusals
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.options import ExportOptions
+from hypersdk.exports.places import others_hold_images, quota_reason
 from hypersdk.exports.plan import MANIFEST, ExportPlan, manifest_ref
 from hypersdk.exports.refusals import RUNNING, STOPPED
 from hypersdk.exports.result import is_manifest
@@ -209,7 +210,11 @@ def _image_quota(question: _Question) -> None:
         left = question.rooms.provider.image_quota()
     except errors.HypersdkError:
         return  # not everybody may read limits, nor reach the service that tells them
-    if left is not None and left <= 0:
+    if left is None or left > 0:
+        return
+    if others_hold_images(question.rooms, question.plan):
+        question.found.notes.append(f"{quota_reason(question.plan.region)}: waits for one of them")
+    else:
         raise question.refuse(
             f"no further custom image may be made in {question.found.instance.region}: the tenancy's quota is used up",
             "delete images that nobody needs (`hyperexport images list` shows them), "
@@ -263,14 +268,8 @@ def _bucket(question: _Question) -> None:
 
 def _judge_bucket(question: _Question, facts: BucketFacts) -> None:
     name = f"{facts.namespace}/{facts.name}"
-    if facts.storage_tier == "Archive":
-        raise question.refuse(
-            f"bucket {name} keeps its objects in the Archive tier: an exported disk could not be read",
-            "choose a bucket of the Standard tier with --bucket-name",
-            name,
-        )
-    if facts.read_only:
-        raise question.refuse(f"bucket {name} is read-only (a replication target)", "choose another bucket", name)
+    if (refusal := refusals.of_bucket(facts)) is not None:
+        raise question.refuse(refusal.because, refusal.hint, name)
     question.found.versioned = facts.versioning != "Disabled"
     if question.found.versioned:
         question.found.notes.append(f"bucket {name} keeps old versions: what we delete is deleted with its version")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hypersdk.model import Instance, format_size
+from hypersdk.storage.protocol import BucketFacts
 
 GIB = 1024**3
 
@@ -60,3 +61,16 @@ def of_size(size: int | None) -> Refusal | None:
         f"the boot volume has {format_size(size)}; OCI exports no image above 400 GB",
         "move data to block volumes and shrink the boot volume, or copy the volume from another instance",
     )
+
+
+def of_bucket(facts: BucketFacts) -> Refusal | None:
+    """Why a bucket cannot take exported objects; None = it can."""
+    name = f"{facts.namespace}/{facts.name}"
+    if facts.storage_tier == "Archive":
+        return Refusal(
+            f"bucket {name} keeps its objects in the Archive tier: an exported disk could not be read",
+            "choose a bucket of the Standard tier with --bucket-name",
+        )
+    if facts.read_only:
+        return Refusal(f"bucket {name} is read-only (a replication target)", "choose another bucket")
+    return None

@@ -77,6 +77,7 @@ class FleetPlan:
         limits: how many at once.
         windows: when exports may begin, as text that `windows.parse` reads ("22:00-06:00 Europe/Berlin"); () = always.
         seconds: how long it may take in all; None = nothing is known.
+        notes: what a person should know about all of it.
     """
 
     subject: str
@@ -84,6 +85,7 @@ class FleetPlan:
     limits: Limits = field(default_factory=Limits)
     windows: tuple[str, ...] = ()
     seconds: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
