@@ -7,26 +7,23 @@ rule 9); whose a find is and whether it may go is decided in `leftovers.py`; wha
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from hypersdk import errors
 from hypersdk.exports import leftovers as rules
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.gcknown import Known
+from hypersdk.exports.gclocal import cloud_ref, local_finds, with_journals
 from hypersdk.exports.leftovers import Find
 from hypersdk.exports.links import LINK_LIFE
-from hypersdk.exports.options import HOST_TAG
+from hypersdk.exports.options import HOST_TAG, KEEP_TAG
 from hypersdk.model import Image, ObjectInfo, ObjectRef
 from hypersdk.providers.protocol import Compartment
 from hypersdk.storage.protocol import Upload
-from hypersdk.transfer import partial as partials
 from hypersdk.transfer.uploads import uploadjournal
-from hypersdk.transfer.uploads.resuming import SKEW
 
 GONE = "DELETED"
 
@@ -97,11 +94,11 @@ def search(rooms_in: RoomsIn, home: ExportRooms, places: Places, journals: str |
     visits = _visits(home, known, places, cut)
     seen = [_look(rooms_in, home, visit, known) for visit in visits]
     finds = {find.key: find for sight in seen for find in sight.finds}
-    judged = _judge([*finds.values(), *_local_finds(known)], known)
+    judged = _judge([*finds.values(), *local_finds(known)], known)
     unread = [*(one for sight in seen for one in sight.unread), *_other_accounts(home, known)]
     read_buckets = {str(one) for sight in seen for one in sight.buckets}
     return Report(
-        finds=tuple(_with_journals(judged, cut, read_buckets)),
+        finds=tuple(with_journals(judged, cut, read_buckets)),
         regions=tuple(visit.region for visit in visits),
         compartments=sum(len(sight.compartments) for sight in seen),
         buckets=len(read_buckets),
@@ -130,8 +127,8 @@ def _visits(home: ExportRooms, known: Known, places: Places, cut: Iterable[uploa
         visit = visits.setdefault(plan.region, _Visit(plan.region, everywhere=places.everywhere))
         must = known.demanded(plan.run_id)
         visit.compartments[plan.compartment_id] = must or visit.compartments.get(plan.compartment_id, False)
-        for target in plan.targets:
-            bucket = replace(target.staging, name="")
+        for disk in plan.targets:
+            bucket = replace(disk.staging, name="")
             visit.buckets[bucket] = must or visit.buckets.get(bucket, False)
         visit.images |= known.owners[plan.run_id].image_ids
     here.compartments |= dict.fromkeys(places.compartments, True)
@@ -139,18 +136,11 @@ def _visits(home: ExportRooms, known: Known, places: Places, cut: Iterable[uploa
         namespace = ref.namespace or home.retrier.call("get namespace", home.provider.namespace)
         here.buckets[replace(ref, namespace=namespace)] = True
     for journal in cut:
-        if (ref := _cloud_ref(journal.contents.intent.target)) is not None:
-            here.buckets.setdefault(replace(ref, name=""), False)
+        if (target := cloud_ref(journal.contents.intent.target)) is not None:
+            here.buckets.setdefault(replace(target, name=""), False)
     if not any(visit.compartments for visit in visits.values()):
         here.everywhere = True  # nothing says where: then everywhere, and never "nothing is left" without a look
     return tuple(visits.values())
-
-
-def _cloud_ref(address: str) -> ObjectRef | None:
-    scheme, _, rest = address.partition("://")
-    namespace, _, rest = rest.partition("/")
-    bucket, _, name = rest.partition("/")
-    return ObjectRef("oci", namespace, bucket, name) if scheme == "oci" and bucket else None
 
 
 @dataclass
@@ -183,27 +173,22 @@ class _Look:
 
     def everything(self) -> _Sight:
         """Compartments first: they may name more buckets."""
+        sight, visit = self._sight, self._visit
         for place in self._compartments():
-            with self._reading(f"compartment {place.path}", must=self._visit.compartments.get(place.id, True)) as read:
-                self._images(self._rooms.provider.images(place.id), place.path)
-                if self._visit.everywhere:
-                    self._add_buckets(place)
-                read.append(lambda at=place: self._sight.compartments.append(at.id))
-        for image_id in self._visit.images - {one.resource_id for one in self._sight.finds}:
-            with self._reading(f"image {image_id}", must=True):
-                self._recorded(image_id)
-        for bucket, must in self._visit.buckets.items():
-            with self._reading(f"bucket {bucket.namespace}/{bucket.bucket}", must=must) as read:
-                self._bucket(bucket)
-                read.append(lambda at=bucket: self._sight.buckets.append(at))
-        return self._sight
+            must = visit.compartments.get(place.id, True)
+            if self._read(f"compartment {place.path}", partial(self._compartment, place), must=must):
+                sight.compartments.append(place.id)
+        for image_id in visit.images - {one.resource_id for one in sight.finds}:
+            self._read(f"image {image_id}", partial(self._recorded, image_id), must=True)
+        for bucket, must in visit.buckets.items():
+            if self._read(f"bucket {bucket.namespace}/{bucket.bucket}", partial(self._bucket, bucket), must=must):
+                sight.buckets.append(bucket)
+        return sight
 
-    @contextmanager
-    def _reading(self, place: str, *, must: bool) -> Iterator[list[Callable[[], None]]]:
-        """What happens inside reads one place; what it hands over is done only if that is read to its end."""
-        done: list[Callable[[], None]] = []
+    def _read(self, place: str, read: Callable[[], None], *, must: bool) -> bool:
+        """Whether a place was read to its end; one that was not is noted."""
         try:
-            yield done
+            read()
         except (errors.Stopped, errors.NotAuthenticated):
             raise
         except errors.HypersdkError as error:
@@ -211,16 +196,23 @@ class _Look:
                 self._sight.absent.append(place)
             else:
                 self._sight.unread.append(Unread(place, error))
-            return
-        for each in done:
-            each()
+            return False
+        return True
 
-    def _compartments(self) -> Iterator[Compartment]:
+    def _compartments(self) -> list[Compartment]:
         named = {one: Compartment(one, one, one) for one in self._visit.compartments}
         if self._visit.everywhere:
-            with self._reading("the compartments of the tenancy", must=True):
-                named |= {one.id: one for one in self._rooms.provider.compartments()}
-        yield from named.values()
+
+            def read() -> None:
+                named.update({one.id: one for one in self._rooms.provider.compartments()})
+
+            self._read("the compartments of the tenancy", read, must=True)
+        return list(named.values())
+
+    def _compartment(self, place: Compartment) -> None:
+        self._images(self._rooms.provider.images(place.id), place.path)
+        if self._visit.everywhere:
+            self._add_buckets(place)
 
     def _add_buckets(self, place: Compartment) -> None:
         namespace = self._rooms.retrier.call("get namespace", self._rooms.provider.namespace)
@@ -255,6 +247,7 @@ class _Look:
             size=image.size,
             created=image.time_created,
             state=image.lifecycle_state,
+            kept=KEEP_TAG in image.tags,
         )
 
     def _recorder(self, image_id: str) -> str | None:
@@ -325,7 +318,7 @@ def parts_of(rooms: ExportRooms, upload: Upload) -> tuple[int, int] | None:
 def _judge(finds: Sequence[Find], known: Known) -> list[Find]:
     # An image in a bucket's find has no host of its own: the image of the same run tells it.
     hosts = {one.run_id: one.host for one in finds if one.host}
-    busy = rules.busy_runs(finds)
+    busy, kept = rules.busy_runs(finds), rules.kept_runs(finds)
     owners = {run_id: known.closer(run_id) for run_id in {one.run_id for one in finds if one.run_id}}
     judged = []
     for one in finds:
@@ -334,91 +327,9 @@ def _judge(finds: Sequence[Find], known: Known) -> list[Find]:
             why = "of no run of hypersdk; whose it is cannot be told"
             judged.append(replace(find, standing=rules.FOREIGN, why=why))
             continue
-        standing, why, commands = rules.judged(find, owners[find.run_id], busy)
+        standing, why, commands = rules.judged(find, owners[find.run_id], busy, kept)
         judged.append(replace(find, standing=standing, why=why, commands=commands))
     return judged
-
-
-def _local_finds(known: Known) -> Iterator[Find]:
-    """Half-done downloads of ended runs; an unfinished run's belongs to what it goes on with."""
-    for run_id, plan in known.plans.items():
-        if known.records[run_id].unfinished:
-            continue
-        for target in plan.targets:
-            if target.path is None:
-                continue
-            left = partials.unfinished(target.path, of=target.staging.name)
-            if left is not None:
-                yield Find(
-                    rules.PARTIAL,
-                    left.path,
-                    run_id,
-                    host=known.runs.host,
-                    place=target.path,
-                    size=left.size,
-                    created=datetime.fromtimestamp(left.changed, UTC),
-                    etag=target.staging.name,
-                )
-
-
-def _with_journals(
-    finds: Iterable[Find], cut: Sequence[uploadjournal.Stored], read_buckets: set[str]
-) -> Iterator[Find]:
-    """Uploads that our own journals know can be gone on with; a journal whose upload is no more is left over."""
-    met = set()
-    for find in finds:
-        journal = next((one for one in cut if _is_of(one, find)), None)
-        if journal is None:
-            yield find
-            continue
-        met.add(journal.path)
-        yield _resumable(find, journal)
-    for journal in cut:
-        if journal.path not in met and not journal.busy:
-            yield _lonely(journal, read_buckets)
-
-
-def _is_of(journal: uploadjournal.Stored, find: Find) -> bool:
-    contents = journal.contents
-    if find.kind != rules.UPLOAD or find.run_id is not None or str(find.ref) != contents.intent.target:
-        return False
-    if contents.upload_id:
-        return find.resource_id == contents.upload_id
-    # The reply to the create was lost: the one that the next try would take for its own.
-    began = datetime.fromtimestamp(contents.intent.began, UTC) - SKEW
-    return find.parts == (0, 0) and (find.created is None or find.created >= began)
-
-
-def _resumable(find: Find, journal: uploadjournal.Stored) -> Find:
-    find = replace(find, journal=journal.path)
-    if journal.busy:
-        return replace(find, standing=rules.RUNNING, why="a process uploads it now")
-    source = journal.contents.intent.source.path
-    why = f"the same command goes on with it: {source}"
-    return replace(find, standing=rules.RESUMABLE, why=why, commands=(copy_command(source, str(find.ref)),))
-
-
-def copy_command(source: str, target: str) -> str:
-    """The command that goes on with an upload."""
-    return shlex.join(["hyperexport", "cp", source, target])
-
-
-def _lonely(journal: uploadjournal.Stored, read_buckets: set[str]) -> Find:
-    intent = journal.contents.intent
-    ref = _cloud_ref(intent.target)
-    read = ref is not None and str(replace(ref, name="")) in read_buckets
-    find = Find(
-        rules.JOURNAL,
-        journal.path,
-        None,
-        place=intent.target,
-        created=datetime.fromtimestamp(intent.began, UTC),
-        journal=journal.path,
-    )
-    if read:
-        return replace(find, standing=rules.REMOVABLE, why=f"the upload to {intent.target} is no more")
-    why = f"the upload to {intent.target} cannot be seen from here: another region or profile?"
-    return replace(find, standing=rules.UNCLEAR, why=why)
 
 
 def _other_accounts(home: ExportRooms, known: Known) -> Iterator[Unread]:

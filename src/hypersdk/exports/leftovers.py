@@ -73,6 +73,7 @@ class Find:
         state: the provider's own word, of images.
         parts: number and bytes of the parts that an upload had when it was seen.
         journal: path of the journal of an upload of ours.
+        kept: whether a mark says that it stays on purpose.
         standing: one of `STANDINGS`.
         why: the standing in words.
         commands: what a person may do about it.
@@ -92,6 +93,7 @@ class Find:
     state: str = ""
     parts: tuple[int, int] | None = None
     journal: str = ""
+    kept: bool = False
     standing: str = UNCLEAR
     why: str = ""
     commands: tuple[str, ...] = ()
@@ -201,21 +203,33 @@ Judgement = tuple[str, str, tuple[str, ...]]
 """Standing, reason, commands."""
 
 
-def judged(find: Find, owner: Owner | None, busy: frozenset[str]) -> Judgement:
+def kept_runs(finds: Iterable[Find]) -> frozenset[str]:
+    """Runs whose image says that it stays on purpose, with its object."""
+    return frozenset(one.run_id for one in finds if one.run_id and one.kept)
+
+
+def judged(find: Find, owner: Owner | None, busy: frozenset[str], kept: frozenset[str] = frozenset()) -> Judgement:
     """Standing, reason and commands of a find that a run's mark led to.
 
     Args:
         find: what was found.
         owner: the run that its mark names, if our store knows it.
         busy: runs that the cloud works for now.
+        kept: runs whose image stays on purpose.
     """
     if owner is None:
-        if find.run_id in busy:
-            return BUSY, "the cloud works with it now", ()
-        return FOREIGN, "no run of this store", ()
+        return _of_another_store(find, busy, kept)
     if not owner.made(find):
         return UNCLEAR, f"run {owner.run_id} made nothing of this name; gc leaves it", _by_hand(find)
     return _of_a_run(find, owner, busy)
+
+
+def _of_another_store(find: Find, busy: frozenset[str], kept: frozenset[str]) -> Judgement:
+    if find.run_id in busy:
+        return BUSY, "the cloud works with it now", ()
+    if find.run_id in kept and find.kind in {IMAGE, OBJECT}:
+        return KEPT, "kept as asked", _by_hand(find)
+    return FOREIGN, "no run of this store", ()
 
 
 def _of_a_run(find: Find, owner: Owner, busy: frozenset[str]) -> Judgement:

@@ -13,12 +13,29 @@ FORMATS = ("qcow2", "vmdk", "vhd", "vdi", "oci")
 
 RUN_TAG = "hypersdk-run"
 HOST_TAG = "hypersdk-host"
+KEEP_TAG = "hypersdk-keep"
+"""Says on the image that image and object stay on purpose, so that nobody's `gc` takes them for forgotten."""
 
 MAX_TAGS = 10
-"""Free-form tags per resource (docs.oracle.com, "Resource Tags: limits"); two of them are ours."""
+"""Free-form tags per resource (docs.oracle.com, "Resource Tags: limits"); three of them are ours."""
 
 MAX_NAME = 255
 """Characters of an image's display name (docs.oracle.com, CreateImageDetails)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudLimits:
+    """How much of OCI's exporter the runs of one store use at once; 0 = as much as it gives.
+
+    OCI documents no limit of its exporter, so the default is a guess that keeps a large fleet from being throttled.
+
+    Attributes:
+        exports_per_region: disks that OCI writes at once, of one tenancy in one region.
+        exports_per_bucket: into one bucket.
+    """
+
+    exports_per_region: int = 10
+    exports_per_bucket: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +137,7 @@ class ExportOptions:
             _check_extension(name, self.formats)
 
     def _check_tags(self) -> None:
-        ours = {RUN_TAG, HOST_TAG}
+        ours = {RUN_TAG, HOST_TAG, KEEP_TAG}
         if taken := ours.intersection(self.tags):
             raise errors.UsageError(f"tag {min(taken)} is our own", hint="choose another key")
         if len(self.tags) > MAX_TAGS - len(ours):

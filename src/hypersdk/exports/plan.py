@@ -16,7 +16,7 @@ from datetime import date
 from typing import Any
 
 from hypersdk import errors
-from hypersdk.exports.options import HOST_TAG, MAX_NAME, RUN_TAG, ExportOptions
+from hypersdk.exports.options import HOST_TAG, KEEP_TAG, MAX_NAME, RUN_TAG, ExportOptions
 from hypersdk.model import Instance, ObjectRef
 
 PLAN_VERSION = 1
@@ -24,6 +24,8 @@ PLAN_VERSION = 1
 
 STAGING = ".hypersdk/"
 """Everything temporary in a bucket lies below this, then below the run's id."""
+
+KEEP = {KEEP_TAG: "yes"}
 
 MANIFEST = ".manifest.json"
 """What a manifest's name adds to the disk's."""
@@ -194,7 +196,7 @@ def make_plan(
         instance_name=instance.name,
         compartment_id=instance.compartment_id,
         image_name=image[:MAX_NAME],
-        tags={**options.tags, RUN_TAG: run_id, HOST_TAG: around.host},
+        tags={**options.tags, RUN_TAG: run_id, HOST_TAG: around.host, **({} if options.delete_after_export else KEEP)},
         targets=targets,
         steps=_steps(options),
         keep_image=not options.delete_after_export,
