@@ -15,6 +15,7 @@ from hypersdk.config.gather import Gathered, gather
 from hypersdk.config.keys import KEYS
 from hypersdk.config.layers import Place
 from hypersdk.config.merge import Merged
+from hypersdk.exports.options import CloudLimits
 from hypersdk.model import Secret
 from hypersdk.retry import RetryPolicy
 from hypersdk.transfer.options import READ_BACK, TransferOptions

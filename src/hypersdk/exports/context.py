@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hypersdk import errors, events
-from hypersdk.exports.options import ExportOptions
+from hypersdk.exports.options import CloudLimits, ExportOptions
 from hypersdk.exports.plan import ExportPlan, Step
 from hypersdk.exports.states import PACE, Pace
 from hypersdk.exports.whereabouts import HOST_GRACE
@@ -58,6 +58,7 @@ class ExportRooms:
         logs: directory of the runs' log files; None = none are written.
         command: what was called, for people, without secrets.
         host_grace: seconds that another machine has to come back to what it has fetched, before that is fetched anew.
+        limits: how much of OCI's exporter is used at once.
     """
 
     provider: Provider
@@ -70,6 +71,7 @@ class ExportRooms:
     logs: Path | None = None
     command: str = "a program"
     host_grace: float = HOST_GRACE
+    limits: CloudLimits = CloudLimits()  # noqa: RUF009 - frozen, so one for all is fine
 
     @property
     def waiter(self) -> Waiter:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hypersdk import errors
+from hypersdk.exports import places
 from hypersdk.exports.context import Context
 from hypersdk.exports.landing import check_space, seen_object
 from hypersdk.exports.links import Link, make_link, prove_links, withdraw_links
@@ -53,6 +54,7 @@ def run_create_image(ctx: Context, step: Step) -> Mapping[str, Any]:
     """Begin to make the custom image, or find the one that an earlier try began."""
     image, operation_id = _find_image(ctx), None
     if image is None:
+        places.take_instance(ctx)
         started = _post_image(ctx, step)
         image, operation_id = started.image, started.operation_id
     ctx.drive.know("image", ctx.plan.image_name, resource_id=image.id)
@@ -78,7 +80,10 @@ def _post_image(ctx: Context, step: Step) -> Started:
     body = {"compartmentId": plan.compartment_id, "instanceId": plan.instance_id, "displayName": plan.image_name}
     token = retry_token(plan, step, {**body, "freeformTags": dict(plan.tags)})
 
+    full = False
+
     def post() -> Started | None:
+        nonlocal full
         instance = ctx.call("look at the instance", lambda: provider.instance(plan.instance_id))
         _check_still_allowed(ctx, instance)
         place = {"region": plan.region, "compartment_id": plan.compartment_id, "instance_id": plan.instance_id}
@@ -96,9 +101,15 @@ def _post_image(ctx: Context, step: Step) -> Started:
                     ),
                 )
         except errors.StateConflict:
+            full = False
+            return None
+        except errors.RequestRefused as error:
+            full = places.will_have_room(ctx, error)
+            if not full:
+                raise
             return None
 
-    started = ctx.poll(lambda: _why_locked(ctx), post)
+    started = ctx.poll(lambda: places.quota_reason(plan.region) if full else _why_locked(ctx), post)
     assert started is not None
     return started
 
@@ -145,6 +156,7 @@ def run_await_image(ctx: Context, step: Step) -> Mapping[str, Any]:
         progress=ctx.percent(step),
     )
     ctx.drive.know("image", ctx.plan.image_name, etag=image.etag, size=image.size)
+    places.leave_instance(ctx)
     return {
         "size": image.size,
         "operating_system": image.operating_system,
@@ -182,6 +194,7 @@ def run_export_image(ctx: Context, step: Step) -> Mapping[str, Any]:
         if begun and (found := _find_export(ctx, image, target)) is not None:
             return found
         begun = True
+        places.take_export(ctx, target)
         try:
             started, by_link = _post_export(ctx, step, image_id, by_link=by_link)
         except errors.StateConflict:
@@ -258,6 +271,7 @@ def run_await_object(ctx: Context, step: Step) -> Mapping[str, Any]:
     operation_id = ctx.result("export-image", step.format)["operation_id"]
 
     rooms, watched = ctx.rooms, ctx.percent(step)
+    places.take_export(ctx, target, begun=True)
     await_image(rooms.provider, rooms.retrier, image_id, operation_id, pace=rooms.pace, progress=watched)
     if operation_id is not None:
         await_operation(rooms.provider, rooms.retrier, operation_id, pace=rooms.pace, progress=watched)
@@ -270,6 +284,7 @@ def run_await_object(ctx: Context, step: Step) -> Mapping[str, Any]:
             resource=str(target.staging),
             hint="give the same command again; if it happens again, ask Oracle with the image's OCID",
         )
+    places.leave_export(ctx, target)
     withdraw_links(ctx, target)
     ctx.drive.know("object", target.staging.name, etag=info.etag, size=info.size)
     check_space(target, info.size)

@@ -165,8 +165,10 @@ def end_queued(runs: RunStore, run_id: str) -> Outcome | None:
         Its outcome; None = it has begun, or is being driven.
     """
     try:
-        if not api.cancel_queued(runs, run_id):
-            return None
+        with runs.drive(run_id) as held:
+            if runs.run(run_id).state != records.QUEUED or runs.steps(run_id):
+                return None
+            held.set_state(records.CANCELLED, "cancelled before it began")
     except errors.RunDriven:
         return None
     item = fleets.item_of_run(runs, run_id)
