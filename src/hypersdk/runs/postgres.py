@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from hypersdk import errors
 from hypersdk.runs import schema
 from hypersdk.runs.backend import BUSY_TIMEOUT, Lease, reason_of, unusable
-from hypersdk.runs.lease import LEASE_SECONDS, Keeper, KeptLease, surely_dead, this_process
+from hypersdk.runs.lease import BEAT_EVERY, LEASE_SECONDS, Keeper, KeptLease, surely_dead, this_process
 
 SCHEMES = ("postgresql://", "postgres://")
 """What libpq calls its URLs (PostgreSQL: "Connection URIs"); everything else in them is libpq's, too."""
@@ -43,6 +43,9 @@ SESSION = {
     "lock_timeout": f"{BUSY_TIMEOUT:.0f}s",
 }
 """Our transactions take milliseconds: one that stands still belongs to a process that was suspended in it."""
+
+BEATS = 10
+"""At least so many beats may be missed before a lease ends."""
 
 POOL = 2
 MORE = 14
@@ -82,7 +85,7 @@ class PostgresBackend:
         self._cut_at: float | None = None
         self._steady_at = 0.0
         self.engine = self._engine()
-        self._keeper = Keeper(self._beat)
+        self._keeper = Keeper(self._beat, min(BEAT_EVERY, lease_seconds / BEATS))
 
     def close(self) -> None:
         """See `Backend`."""

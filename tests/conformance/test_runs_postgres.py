@@ -1,0 +1,37 @@
+"""A run store in PostgreSQL keeps the promises of every run store."""
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import settings
+from postgres import Postgres
+from runs_model import LeaseMachine
+from runs_suite import RunsSuite
+
+from hypersdk.runs import schema
+from hypersdk.runs.drive import Drive
+from hypersdk.runs.lease import this_process
+
+
+class TestPostgresRuns(RunsSuite):
+    @pytest.fixture
+    def place(self, postgres: Postgres) -> str:
+        return postgres.database()
+
+
+def test_whatever_happens_one_drives_and_only_he_writes(postgres: Postgres) -> None:
+    """Leases that are taken, left, lost and challenged in any order: lease and epoch keep to their model."""
+
+    class Machine(LeaseMachine):
+        @staticmethod
+        def make() -> str:
+            return postgres.database()
+
+        @staticmethod
+        def drop(drive: Drive) -> None:
+            # As if its process had had the number of ours, and were gone.
+            machine, number, _, nonce = this_process("x").rsplit("/", 3)
+            with drive.store.writing() as connection:
+                connection.execute(sa.update(schema.LEASES).values(process=f"{machine}/{number}/1/{nonce}"))
+
+    Machine.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None, database=None)
+    Machine.TestCase("runTest").runTest()
