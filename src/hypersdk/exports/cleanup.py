@@ -100,8 +100,8 @@ def _try_all(ctx: Context, actions: Iterable[Callable[[], None]]) -> list[str]:
     for action in actions:
         try:
             action()
-        except (errors.LeaseLost, errors.Stopped):
-            raise
+        except (errors.LeaseLost, errors.Stopped, errors.NotAuthenticated, errors.CredentialsEnded):
+            raise  # who is not let in can delete nothing else either: the run stays unfinished, to be cleaned up later
         except errors.HypersdkError as error:
             failed.append(str(error))
             ctx.rooms.note(f"could not clean up: {error}")

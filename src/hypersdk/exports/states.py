@@ -14,7 +14,7 @@ from typing import TypeVar
 from hypersdk import errors
 from hypersdk.model import Image, Instance, Operation
 from hypersdk.providers.protocol import Provider
-from hypersdk.retry import Retrier
+from hypersdk.retry import UNLIMITED, Retrier
 
 T = TypeVar("T")
 
@@ -110,7 +110,7 @@ def await_instance(provider: Provider, retrier: Retrier, instance_id: str, *want
     rest = _Rest(retrier)
 
     def look() -> tuple[Instance | None, str]:
-        instance = retrier.call("get instance", lambda: provider.instance(instance_id))
+        instance = retrier.call("get instance", lambda: provider.instance(instance_id), limits=UNLIMITED)
         state = instance.lifecycle_state
         if state in wanted:
             return instance, ""
@@ -151,7 +151,7 @@ def await_image(
     rest = _Rest(retrier)
 
     def look() -> tuple[Image | None, str]:
-        image = retrier.call("get image", lambda: provider.image(image_id), grace=CREATE_GRACE)
+        image = retrier.call("get image", lambda: provider.image(image_id), grace=CREATE_GRACE, limits=UNLIMITED)
         state = image.lifecycle_state
         if state == "AVAILABLE":
             return image, ""
@@ -219,7 +219,7 @@ def _operation(provider: Provider, retrier: Retrier, operation_id: str | None) -
     if operation_id is None:
         return None
     try:
-        return retrier.call("get work request", lambda: provider.operation(operation_id))
+        return retrier.call("get work request", lambda: provider.operation(operation_id), limits=UNLIMITED)
     except errors.NotFoundError:
         return None
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from hypersdk import errors
 from hypersdk.vendors.oci.session import OciSession
 
+_WEB = ("https://", "http://")
+"""How the names of what is not OCI's begin: no credentials of ours are to blame for those."""
+
 Mark = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -38,12 +41,11 @@ class Login:
             command, and when it is not about our credentials.
         """
         session = self._session
-        if isinstance(error, errors.NotAuthenticated) and (skew := session.skew) is not None:
+        refused = isinstance(error, errors.NotAuthenticated) and not (error.resource or "").startswith(_WEB)
+        if refused and (skew := session.skew) is not None:
             session.forget_signatures()
             return _told(errors.ClockSkewed, error, skew)
-        if not session.accepted or (error.resource or "").startswith(("https://", "http://")):
-            return error
-        if not isinstance(error, errors.NotAuthenticated | errors.CredentialsEnded):
+        if not session.accepted or not (refused or isinstance(error, errors.CredentialsEnded)):
             return error
         hint = f"{session.ask_for_login()}; the same command resumes"
         return _told(errors.CredentialsEnded, error, hint)
