@@ -24,6 +24,9 @@ from hypersdk.runs.lease import RunLock, lost
 _SLICE = 1.0
 """Seconds that SQLite waits for a lock before Python can hear a signal again."""
 
+_TRIES = 30
+"""To find a new file free for a moment."""
+
 _BEAT_PATIENCE = 1.0
 """Seconds that a beat waits for another writer: a transfer goes on meanwhile, it must not stand still for long."""
 
@@ -122,7 +125,7 @@ class SqliteBackend:
 
     def _make_files(self) -> tuple[int, int]:
         if not self.path.parent.is_dir():
-            self.path.parent.mkdir(parents=True, mode=0o700)
+            self.path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
         # SQLite would create it with the umask's mode, and its -wal and -shm files take over the mode of this one.
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -189,7 +192,8 @@ def _engine(path: Path) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare(raw: sqlite3.Connection, _record: object) -> None:
         raw.isolation_level = None  # transactions begin where `begin` below says so
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        _log_ahead(raw)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             raw.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")
@@ -211,6 +215,20 @@ def _engine(path: Path) -> sa.Engine:
                 return
 
     return engine
+
+
+def _log_ahead(raw: sqlite3.Connection) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            # A new file that two processes open at once: this does not wait for the other one, a transaction does.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or not left:
+                raise
+            raw.execute("BEGIN IMMEDIATE")
+            raw.execute("COMMIT")
+        else:
+            return
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
