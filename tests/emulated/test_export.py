@@ -657,7 +657,7 @@ def test_two_processes_never_drive_one_run(cloud: Emulator, hyper: Hyperexport, 
     cloud.fault("ExportImage", "hold")
     running = hyper.start("export", vm, "-o", "./", "-bn", "exports")
     held(cloud, running)
-    explained(hyper.export(vm, "-o", "./"), 6, "another process drives run")
+    explained(hyper.export(vm, "-o", "./"), 6, "is driven by", "runs attach", "runs cancel")
     cloud.control("POST", "release", {"all": True})
     assert running.wait().code == 0
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hypersdk import errors, events
-from hypersdk.cli.copying import CopyProgress, JsonLines, bar, shown
+from hypersdk.cli.copying import CopyProgress, bar, shown
+from hypersdk.cli.jsonl import JsonLines
 from hypersdk.cli.output import Output
 from hypersdk.model import ObjectRef
 
@@ -154,7 +155,7 @@ def test_lines_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Time()
     out = Output(quiet=True)
     progress = CopyProgress(1, clock)
-    with shown(progress, out, terminal=True, emit=JsonLines(out)):
+    with shown(progress, out, terminal=True, emit=JsonLines()):
         progress.planned(1, 100)
         for _ in range(8):
             clock.now += 0.5

@@ -18,7 +18,7 @@ import click
 
 import hypersdk
 from hypersdk import errors
-from hypersdk.cli.options import every_option
+from hypersdk.cli.options import ARGUMENTS, every_option
 
 COMMANDS: dict[str, str] = {
     "config": "Show the effective configuration; check that it works.",
@@ -135,6 +135,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     try:
         # Not `cli.main`: click takes a broken pipe for a failure of the command.
         with cli.make_context("hyperexport", list(arguments), obj=flags) as context:
+            context.meta[ARGUMENTS] = arguments
             status = cli.invoke(context)
         sys.stdout.flush()
     except errors.HypersdkError as error:

@@ -13,8 +13,9 @@ from types import FrameType
 import click
 
 from hypersdk import events
-from hypersdk.cli.options import flags_of
+from hypersdk.cli.options import arguments_of, flags_of
 from hypersdk.cli.output import Output
+from hypersdk.cli.pasting import shown_command
 from hypersdk.config import Config, load_config
 from hypersdk.waiting import StopFlag, Waiter
 from hypersdk.wiring import Wiring
@@ -66,6 +67,7 @@ def open_context(ctx: click.Context, reporter: events.Reporter | None = None) ->
     _stop_on_signals(stop, out)
     waiter = Waiter(stop=stop, report=reporter or _WaitingNotes(out))
     with Wiring(config, waiter) as wiring:
+        wiring.command = shown_command(arguments_of(ctx))
         yield CliContext(config, wiring, out)
 
 

@@ -154,21 +154,6 @@ class CopyProgress:
         }
 
 
-class JsonLines:
-    """Prints events for programs, one JSON document per line; its form is `schemas/event.schema.json`.
-
-    Args:
-        out: where to.
-    """
-
-    def __init__(self, out: Output) -> None:
-        self._out = out
-
-    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Print one event."""
-        self._out.json_line({"event": event, **facts})
-
-
 @contextmanager
 def shown(
     progress: CopyProgress, out: Output, *, terminal: bool, emit: Callable[[str, Mapping[str, Any]], None] | None

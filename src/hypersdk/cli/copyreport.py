@@ -12,7 +12,8 @@ import click
 
 from hypersdk import errors, events
 from hypersdk.cli.context import CliContext
-from hypersdk.cli.copying import CopyProgress, JsonLines, shown
+from hypersdk.cli.copying import CopyProgress, shown
+from hypersdk.cli.jsonl import error_facts
 from hypersdk.cli.outcomes import counts, exit_code, row, summary
 from hypersdk.cli.output import printable
 from hypersdk.model import ObjectRef
@@ -33,7 +34,7 @@ class CopyReport:
         progress: follows the copy.
         source: where from, for people.
         target: where to, for people.
-        given: the command's options: dry_run, allow_empty, jsonl.
+        given: the command's options: dry_run, allow_empty, lines (takes events for programs, or None).
         to_stdout: standard output carries the result; False = it carries the object itself.
     """
 
@@ -53,7 +54,7 @@ class CopyReport:
         self._dry_run = given["dry_run"]
         self._allow_empty = given["allow_empty"]
         self._addresses = {"source": source, "target": target, "dry_run": self._dry_run}
-        self._emit = JsonLines(context.out) if given["jsonl"] else None
+        self._emit = given["lines"]
         self._to_stdout = to_stdout
         self._began = time.monotonic()
         self._rows: list[dict[str, Any]] = []
@@ -70,7 +71,7 @@ class CopyReport:
                 yield
             except errors.HypersdkError as error:
                 if self._emit:
-                    self._emit("ended", self._end(error.exit_code))
+                    self._emit("ended", {**self._end(error.exit_code), "error": error_facts(error)})
                 raise
             finally:
                 waiter.hooks.remove(self._progress.tick)
@@ -104,7 +105,9 @@ class CopyReport:
         allow_empty = self._allow_empty or len(rows) > len(self._outcomes)
         code = exit_code(self._outcomes, allow_empty=allow_empty)
         if self._emit:
-            self._emit("ended", self._end(code))
+            bad = [each.error for each in self._outcomes if each.error is not None]
+            alone = error_facts(bad[0]) if bad and len(rows) == 1 else None
+            self._emit("ended", {**self._end(code), "error": alone})
         elif self._out.as_json:
             self._out.json({"copy": {**self._addresses, "items": rows, **self._end(code)}})
         elif self._to_stdout:

@@ -58,11 +58,13 @@ def command(ctx: click.Context, /, places: tuple[str, ...], **given: Any) -> int
     by the same command.
     """
     from hypersdk.cli.context import open_context
+    from hypersdk.cli.jsonl import JsonLines, last_line
     from hypersdk.storage import url
 
     source, target = _two(places, ctx)
-    given |= {"source": source, "target": target}
-    with open_context(ctx) as context:
+    lines = JsonLines() if given["jsonl"] else None
+    given |= {"source": source, "target": target, "lines": lines}
+    with last_line(lines), open_context(ctx) as context:
         put = _put(given)
         if STREAM in (given["source"], given["target"]):
             from hypersdk.cli.cpstream import copy_stream

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.cli.context import CliContext, open_context
+from hypersdk.cli.jsonl import JsonLines, RunLines, ended_facts, last_line
 from hypersdk.cli.options import (
     connection_options,
     output_options,
@@ -20,7 +21,7 @@ from hypersdk.cli.options import (
     setting_option,
     verification_options,
 )
-from hypersdk.cli.output import Output, moment
+from hypersdk.cli.output import Output, moment, printable
 from hypersdk.cli.progress import progress
 from hypersdk.exports import api
 from hypersdk.exports.options import FORMATS, ExportOptions
@@ -51,6 +52,9 @@ RUNNING = "RUNNING"
 @click.option("--overwrite", is_flag=True, help="Export again, replacing a disk that is there.")
 @click.option("--new", is_flag=True, help="Cancel an unfinished run of this export and start anew.")
 @click.option("--dry-run", is_flag=True, help="Check the plan and print it; create nothing.")
+@click.option("--detach", is_flag=True, help="Check and begin, then go on in the background; `runs attach` watches it.")
+@click.option("--jsonl", is_flag=True, help="Print events and the result as they come, one JSON document per line.")
+@click.option("--drive", metavar="RUN", hidden=True, help="Go on with this run: how --detach calls itself.")
 @setting_option("--parallel", "parallel", "Most parts of the disk in flight at once; default: 16.", metavar="N")
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
 @setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")
@@ -59,26 +63,79 @@ RUNNING = "RUNNING"
 @connection_options("compartment_ocid", "namespace", "bucket")
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, instance: str, dry_run: bool, **given: Any) -> None:
+def command(ctx: click.Context, /, instance: str, dry_run: bool, detach: bool, jsonl: bool, **given: Any) -> int:
     """Take INSTANCE (an OCID or an exact name) out of the cloud into a verified disk.
 
     Names may hold {name}, {id}, {date} and {format}. The same command resumes an export that was interrupted.
     """
-    with open_context(ctx) as context:
-        wiring = context.wiring
+    if detach and (dry_run or jsonl):
+        raise errors.UsageError(f"--detach and {'--dry-run' if dry_run else '--jsonl'} exclude each other")
+    lines = JsonLines() if jsonl else None
+    with last_line(lines), open_context(ctx) as context:
         options = _options(context, given)
-        rooms = wiring.export_rooms
-        found = wiring.find_instance(instance)
-        around = wiring.surroundings(options)
-        if dry_run:
-            _dry_run(context, found, options, around)
-            return
-        # Asked before any bar is drawn: the two would write over each other.
-        options = _ask(context, found, options, around)
-        with progress(context.out, terminal=sys.stderr.isatty()) as shown:
-            wiring.waiter.report = shown
-            result = api.export(rooms, found, options, around)
-    print_result(context.out, result)
+        if given["drive"]:
+            rooms = context.wiring.export_rooms
+            return _watched(context, lines, lambda: api.drive_run(rooms, given["drive"], options))
+        return _export(ctx, context, lines, instance, options, dry_run=dry_run, detach=detach)
+
+
+def _export(
+    ctx: click.Context,
+    context: CliContext,
+    lines: JsonLines | None,
+    instance: str,
+    options: ExportOptions,
+    *,
+    dry_run: bool,
+    detach: bool,
+) -> int:
+    wiring = context.wiring
+    rooms = wiring.export_rooms
+    found = wiring.find_instance(instance)
+    around = wiring.surroundings(options)
+    if dry_run:
+        _dry_run(context, found, options, around)
+        return 0
+    # Asked before any bar is drawn: the two would write over each other.
+    options = _ask(context, found, options, around)
+    if detach:
+        from hypersdk.cli.detaching import detach_export
+
+        return detach_export(ctx, context, found, options, around)
+    try:
+        return _watched(context, lines, lambda: api.export(rooms, found, options, around))
+    except errors.RunDriven as error:
+        if lines is not None or not context.interactive or not error.resource:
+            raise
+        if not click.confirm(f"{error.message}. Watch it?", err=True, default=True):
+            raise
+        from hypersdk.cli.attaching import attach_to
+
+        return attach_to(context, error.resource)
+
+
+def _watched(context: CliContext, lines: JsonLines | None, drive: Callable[[], ExportResult]) -> int:
+    """Show a run while it is driven, and print what came out of it."""
+    waiter = context.wiring.waiter
+    with progress(context.out, terminal=sys.stderr.isatty()) as shown:
+        waiter.report = shown
+        if lines is None:
+            print_result(context.out, drive())
+            return 0
+        told = RunLines(lines, waiter.stop, waiter.clock)
+        waiter.report = events.several(shown, told)
+        try:
+            result = drive()
+        except errors.Interrupted as stopped:
+            if told.broken is None:
+                raise
+            for note in getattr(stopped, "__notes__", ()):
+                context.out.note(printable(note))
+            raise told.broken from None
+    told.emit("ended", ended_facts(to_json(result)))
+    if told.broken is not None:
+        raise told.broken
+    return 0
 
 
 def _options(context: CliContext, given: Mapping[str, Any]) -> ExportOptions:

@@ -132,6 +132,16 @@ def output_options(function: F) -> F:
     return function
 
 
+ARGUMENTS = "hypersdk.arguments"
+"""Key of click's `meta`: the command line as it was given."""
+
+
+def arguments_of(ctx: click.Context) -> list[str]:
+    """The command line as it was given, without the program's name."""
+    arguments: list[str] = ctx.find_root().meta.get(ARGUMENTS, [])
+    return arguments
+
+
 def flags_of(ctx: click.Context) -> dict[str, Any]:
     """The shared options that the user gave, by key."""
     flags: dict[str, Any] = ctx.find_root().ensure_object(dict)

@@ -84,10 +84,6 @@ class Output:
         # In one piece: a document that cannot be made is not begun.
         click.echo(json.dumps({"version": JSON_VERSION, **payload}, indent=2))
 
-    def json_line(self, payload: Mapping[str, Any]) -> None:
-        """Print one JSON document with a version in one line, at once."""
-        click.echo(json.dumps({"version": JSON_VERSION, **payload}))
-
     def line(self, text: str) -> None:
         """Print one line of result."""
         click.echo(text)

@@ -31,6 +31,14 @@ def pasteable(line: str, arguments: Sequence[str], flags: Mapping[str, Any]) -> 
     return line
 
 
+def shown_command(arguments: Sequence[str]) -> str:
+    """A command line as it may be kept: quoted, its secrets replaced by stars."""
+    from hypersdk.cli.masking import masked
+
+    line = "".join(f"{argument}\0" for argument in arguments).encode(errors="surrogateescape")
+    return _command(masked(line).decode(errors="replace").split("\0")[:-1])
+
+
 def _command(arguments: Sequence[str]) -> str:
     return _quoted(["hyperexport", *arguments])
 

@@ -20,7 +20,7 @@ from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan, run_key
 from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
 from hypersdk.model import Instance
-from hypersdk.runs.records import DONE, Run
+from hypersdk.runs.records import DONE, INTERRUPTED, REFUSED, Run
 from hypersdk.runs.store import Drive, RunStore
 
 
@@ -135,19 +135,19 @@ def begin_export(
         if (result := _already(rooms, latest, plan)) is not None:
             return result
     if latest is not None and latest.unfinished:
-        rooms.note(f"run {latest.run_id} of {_local(latest.created)} is resumed")
         return latest
     plan = _new_plan(rooms, instance, options, around, latest)
     stored = settled(options, around).to_json()
     return rooms.runs.begin(plan.key, plan.generation, plan.instance_name, plan.to_json(), options=stored)
 
 
-def drive_run(rooms: ExportRooms, run_id: str) -> ExportResult:
-    """Carry out, or go on with, a run that has begun: with the options that it was asked for with.
+def drive_run(rooms: ExportRooms, run_id: str, options: ExportOptions | None = None) -> ExportResult:
+    """Carry out, or go on with, a run that has begun.
 
     Args:
         rooms: everything outside; of the account and region that the run belongs to.
         run_id: the run.
+        options: how it is asked for now; None = as it was when it began.
 
     Raises:
         UsageError: the run belongs to another account or region.
@@ -156,7 +156,35 @@ def drive_run(rooms: ExportRooms, run_id: str) -> ExportResult:
         HypersdkError: how it ended, if not well.
     """
     run = rooms.runs.run(run_id)
-    return _carry_out(rooms, run, ExportOptions.from_json(run.options))
+    return _carry_out(rooms, run, options or ExportOptions.from_json(run.options))
+
+
+def check_begun(rooms: ExportRooms, run: Run, instance: Instance, options: ExportOptions) -> Findings | None:
+    """Make sure that a run can be driven now; the preflight of one that is new is made, which creates nothing.
+
+    Args:
+        rooms: everything outside.
+        run: from `begin_export`.
+        instance: what is exported.
+        options: how.
+
+    Returns:
+        What preflight found; None = it was made in an earlier try.
+
+    Raises:
+        RunDriven: another process drives it.
+        HypersdkError: preflight refuses it; the run has ended so.
+    """
+    plan = plan_of(run)
+    with _hold(rooms, run.run_id) as held:
+        if rooms.runs.steps(run.run_id):
+            return None
+        try:
+            return check_export(rooms, plan, instance, options)
+        except errors.HypersdkError as error:
+            passing = isinstance(error, errors.PassingError | errors.Stopped)
+            held.set_state(INTERRUPTED if passing else REFUSED, error.message)
+            raise
 
 
 def retry_run(rooms: ExportRooms, run_id: str) -> ExportResult:
@@ -204,6 +232,8 @@ def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportRe
         # Another process may have driven it to its end while we looked.
         before = rooms.runs.run(run.run_id)
         if before.unfinished:
+            if rooms.runs.steps(run.run_id):
+                rooms.note(f"run {run.run_id} of {_local(run.created)} is resumed")
             runner.drive(Context(rooms, plan, options, held, results_here(rooms, plan, held, former)), before)
     return result_of(rooms.runs, plan)
 
@@ -263,7 +293,7 @@ def driver_of(runs: RunStore, run_id: str) -> str:
         parts.append(f"now {told['step']}, {told['percent']:.0f} % of all")
     if told.get("waiting"):
         parts.append(f"waiting: {told['waiting']}")
-    return ", ".join((*parts, f"last heard of {_local(holder.heartbeat)}"))
+    return ", ".join((*parts, f"last heard of {datetime.fromisoformat(holder.heartbeat).astimezone():%H:%M:%S}"))
 
 
 def _check_account(rooms: ExportRooms, plan: ExportPlan) -> None:

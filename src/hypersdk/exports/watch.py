@@ -82,6 +82,8 @@ class Watch:
         self._before(event)
         self._chronicle(event)
         self._position(event)
+        if isinstance(event, events.StepStarted):
+            self._due = self._clock()  # whoever asks what we do learns of a new step at once
         self._stalls.take(event, self._clock())
         if self._log is not None:
             self._log(event)
