@@ -74,7 +74,8 @@ def command(ctx: click.Context, /, yes: bool, dry_run: bool, buckets: tuple[str,
         shown.list()
         removals: list[Removal] = []
         try:
-            if going and not dry_run and (yes or _agrees(context, going)):
+            # With a yes also where nothing goes: the ledger then forgets what is gone already.
+            if yes or (going and not dry_run and _agrees(context, going)):
                 for removal in remove(rooms_in, home, report, going):
                     removals.append(removal)
                     shown.removed(removal)
@@ -167,7 +168,7 @@ class _Shown:
         """The table, and for each kind of ending what a person may do."""
         if self._out.as_json:
             return
-        finds = sorted(self._report.finds, key=lambda one: (one.standing, one.run_id or "", one.kind, one.name))
+        finds = sorted(self._report.finds, key=lambda one: one.standing)
         self._out.table("leftovers", [self._row(one) for one in finds], COLUMNS)
         for standing, meaning in STANDINGS.items():
             if those := [one for one in finds if one.standing == standing]:

@@ -98,13 +98,17 @@ def search(rooms_in: RoomsIn, home: ExportRooms, places: Places, journals: str |
     unread = [*(one for sight in seen for one in sight.unread), *_other_accounts(home, known)]
     read_buckets = {str(one) for sight in seen for one in sight.buckets}
     return Report(
-        finds=tuple(with_journals(judged, cut, read_buckets)),
+        finds=tuple(sorted(with_journals(judged, cut, read_buckets), key=_order)),
         regions=tuple(visit.region for visit in visits),
         compartments=sum(len(sight.compartments) for sight in seen),
         buckets=len(read_buckets),
         unread=tuple(unread),
         absent=tuple(one for sight in seen for one in sight.absent),
     )
+
+
+def _order(find: Find) -> tuple[str, str, str]:
+    return (find.run_id or "", find.kind, find.name)
 
 
 @dataclass
