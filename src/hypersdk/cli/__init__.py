@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Rehearse the main job on a private cloud on this machine.",
     "emulator": "Run a private Oracle Cloud on loopback.",
     "export": "Take an instance out of the cloud into a verified disk.",
+    "fleet": "Export many instances.",
     "gc": "Find what exports and cut uploads left behind, and delete it.",
     "images": "List, show and delete custom images.",
     "instances": "List, show, start and stop instances.",
@@ -180,7 +181,10 @@ def _explain(error: errors.HypersdkError, arguments: Sequence[str], flags: Mappi
     from hypersdk.cli.pasting import pasteable
 
     # An error quotes names from the cloud, which may hold control characters.
-    click.echo(printable(f"hyperexport: {error}"), err=True)
+    advice = "" if error.hint else f" - {error.remedy}"
+    click.echo(printable(f"hyperexport: {error}{advice}"), err=True)
+    if flags.get("verbose"):
+        click.echo(f"this is {error.code!r}, see docs/troubleshooting.md#{error.code}", err=True)
     for note in getattr(error, "__notes__", ()):
         for line in note.splitlines():
             click.echo(printable(pasteable(line, arguments, flags)), err=True)

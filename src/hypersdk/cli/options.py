@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -34,17 +34,20 @@ _SOMETIMES = {"compartment_ocid", "namespace", "bucket"}
 """Options that some commands have no use for."""
 
 
-def connection_options(*shown: str) -> Callable[[F], F]:
+def connection_options(*shown: str, without: Collection[str] = ()) -> Callable[[F], F]:
     """Add the options that say which cloud, who we are and how to connect; their values arrive in the context.
 
     Every command takes all of them, so that one set serves a whole script; `--help` shows those that matter to it.
 
     Args:
         shown: keys shown besides those of the connection itself: "compartment_ocid", "namespace", "bucket".
+        without: keys whose options the command declares itself.
     """
 
     def decorate(function: F) -> F:
         for declarations, (key, text) in reversed(list(CONNECTION.items())):
+            if key in without:
+                continue
             function = click.option(
                 *declarations,
                 f"flag_{key}",

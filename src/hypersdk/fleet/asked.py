@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -82,6 +82,21 @@ def read_format(text: str) -> tuple[str, ...]:
                 f"no format {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(FORMATS)}")
             )
     return found
+
+
+def read_tags(texts: Iterable[str]) -> dict[str, str]:
+    """Read tags: KEY=VALUE each.
+
+    Raises:
+        UsageError: one is not.
+    """
+    tags = {}
+    for text in texts:
+        key, middle, value = text.partition("=")
+        if not middle or not key:
+            raise errors.UsageError(f"not a tag: {text!r}", hint="--tag KEY=VALUE")
+        tags[key] = value
+    return tags
 
 
 def read_priority(text: str) -> int:

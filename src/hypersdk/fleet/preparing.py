@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol, Self
 
 from hypersdk import errors, events
@@ -81,7 +82,9 @@ class Account(Protocol):
     def __enter__(self) -> Self:
         """Use it."""
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
         """Close its connections."""
 
 

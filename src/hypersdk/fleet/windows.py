@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -87,6 +87,11 @@ def parse(text: str) -> Window:
     if zone is not None:
         _check_zone(text, zone)
     return Window(start, stop, _days(text, words[:span]), zone)
+
+
+def in_zone(window: Window, zone: str | None) -> Window:
+    """A window with its zone named, if it named none."""
+    return window if window.zone is not None else replace(window, zone=zone)
 
 
 def any_open(windows: Sequence[Window], when: datetime) -> bool:
