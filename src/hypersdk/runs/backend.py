@@ -57,8 +57,16 @@ class Backend(Protocol):
     def now(self) -> datetime:
         """Time of day, UTC, by the clock that all users of the store share."""
 
-    def begin(self, *, reading: bool) -> AbstractContextManager[sa.Connection]:
-        """One transaction, committed at its end; `reading` = it only reads."""
+    def begin(self, *, reading: bool, hasty: bool = False) -> AbstractContextManager[sa.Connection]:
+        """One transaction, committed at its end.
+
+        Args:
+            reading: it only reads.
+            hasty: do not wait for long until somebody else's transaction has ended.
+        """
+
+    def demand_reachable(self) -> None:
+        """Raise StoreUnreachable at once if it could not be reached a moment ago; asks nobody."""
 
     def alone(self, connection: sa.Connection, what: str) -> None:
         """Within this transaction nobody else does the same."""

@@ -52,6 +52,7 @@ class Database:
         self.host = host
         self.version = version
         self._waiter: Waiter | None = None
+        self._hasty = False
         self._backend = _open(place, lease_seconds)
         self._now = now or self._backend.now
         try:
@@ -101,8 +102,21 @@ class Database:
         Args:
             waiter: waits, and tells people why.
         """
+        return self._twin(waiter)
+
+    def now_or_never(self) -> Self:
+        """The same store for those who must not be kept waiting, such as the hooks of a wait.
+
+        Raises:
+            StoreUnreachable: it was not there when this process last wanted something of it.
+        """
+        self._backend.demand_reachable()
+        return self._twin(None)
+
+    def _twin(self, waiter: Waiter | None) -> Self:
         twin = copy.copy(self)
-        twin._waiter = waiter  # noqa: SLF001 - a twin of ours
+        # The waiter waits, if anybody does: it runs hooks and hears signals meanwhile, a database does not.
+        twin._waiter, twin._hasty = waiter, True  # noqa: SLF001 - a twin of ours
         return twin
 
     def is_driven(self, run_id: str, connection: sa.Connection | None = None) -> bool:
@@ -153,7 +167,7 @@ class Database:
         return self._trying(lambda: self._once(function, reading=False))
 
     def _once(self, function: Callable[[sa.Connection], T], *, reading: bool) -> T:
-        with self._explaining(), self._backend.begin(reading=reading) as connection:
+        with self._explaining(), self._backend.begin(reading=reading, hasty=self._hasty) as connection:
             return function(connection)
 
     @contextlib.contextmanager
@@ -163,7 +177,7 @@ class Database:
 
             def begin() -> sa.Connection:
                 with self._explaining():
-                    return stack.enter_context(self._backend.begin(reading=reading))
+                    return stack.enter_context(self._backend.begin(reading=reading, hasty=self._hasty))
 
             stack.enter_context(self._explaining())
             yield self._trying(begin)

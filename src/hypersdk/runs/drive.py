@@ -6,8 +6,7 @@ else: a late owner that nobody replaced goes on; a write that was cut may have h
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -108,32 +107,24 @@ class Drive:
         """
         self.write(lambda _connection: None)
 
-    def write(self, function: Callable[[sa.Connection], T]) -> T:
+    def write(self, function: Callable[[sa.Connection], T], *, patient: bool = True) -> T:
         """Run a function in a transaction that has seen that the lease is still ours.
 
         Args:
             function: may be called again if the connection is cut, even in the moment of the commit.
+            patient: wait for a store that cannot be reached, where it is such a one; hooks of a wait must not.
         """
 
         def fenced(connection: sa.Connection) -> T:
-            self._demand_lease(connection)
+            leases = schema.LEASES
+            query = sa.select(leases.c.epoch, leases.c.owner).where(leases.c.run_id == self.run_id).with_for_update()
+            row = connection.execute(query).one_or_none()
+            if row is None or row.epoch != self._lease.epoch:
+                raise lost(self.run_id, row.owner if row else "nobody")
             return function(connection)
 
-        return self.store.write(fenced)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that has seen that the lease is still ours; what cannot be done twice is done in it."""
-        with self.store.writing() as connection:
-            self._demand_lease(connection)
-            yield connection
-
-    def _demand_lease(self, connection: sa.Connection) -> None:
-        leases = schema.LEASES
-        query = sa.select(leases.c.epoch, leases.c.owner).where(leases.c.run_id == self.run_id).with_for_update()
-        row = connection.execute(query).one_or_none()
-        if row is None or row.epoch != self._lease.epoch:
-            raise lost(self.run_id, row.owner if row else "nobody")
+        store = self.store if patient else self.store.now_or_never()
+        return store.write(fenced)
 
     def _change(self, table: sa.Table, where: sa.ColumnElement[bool], **values: object) -> None:
         self.write(lambda connection: _update(connection, table, where, **values))

@@ -52,15 +52,12 @@ def write(drive: Drive, happenings: Iterable[Happening], *, patient: bool = True
     table = schema.HISTORY
 
     def append(connection: sa.Connection) -> None:
-        if rows and not connection.execute(sa.select(table.c.number).where(*_same(rows[-1]))).first():
+        if not connection.execute(sa.select(table.c.number).where(*_same(rows[-1]))).first():
             connection.execute(table.insert(), rows)
 
     # Of rows that were written in one transaction, whose answer got lost, the last one is there if all are.
-    if rows and patient:
-        drive.write(append)
-    elif rows:
-        with drive.writing() as connection:
-            append(connection)
+    if rows:
+        drive.write(append, patient=patient)
 
 
 def _same(row: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

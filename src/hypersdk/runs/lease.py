@@ -115,6 +115,9 @@ class Keeper:
         beat: writes one beat for all of them, and notes what it learned; its errors mean that the store cannot be
             reached, and are no concern of ours: whoever writes next notices too.
         every: seconds between two beats.
+
+    Attributes:
+        trouble: why the last beat did not arrive; None = it did.
     """
 
     def __init__(self, beat: Callable[[Sequence[KeptLease]], None], every: float = BEAT_EVERY) -> None:
@@ -124,6 +127,7 @@ class Keeper:
         self._change = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self.trouble: errors.StoreUnreachable | None = None
 
     def add(self, lease: KeptLease) -> None:
         """Keep a lease fresh from now on."""
@@ -149,8 +153,13 @@ class Keeper:
             if kept:
                 try:
                     self._beat(kept)
+                except errors.StoreUnreachable as trouble:
+                    self.trouble = trouble
                 except errors.HypersdkError:
-                    continue
+                    continue  # whoever writes next says what is wrong
+                else:
+                    self.trouble = None
+        self.trouble = None
 
 
 def lost(run_id: str, owner: str) -> errors.LeaseLost:

@@ -96,10 +96,15 @@ class PostgresBackend:
         return datetime.now(UTC) + self._offset
 
     @contextmanager
-    def begin(self, *, reading: bool) -> Iterator[sa.Connection]:  # noqa: ARG002 - both are the same here
+    def begin(self, *, reading: bool, hasty: bool = False) -> Iterator[sa.Connection]:  # noqa: ARG002 - all are the same here
         """See `Backend`."""
         with self.engine.begin() as connection:
             yield connection
+
+    def demand_reachable(self) -> None:
+        """See `Backend`; the thread that keeps leases fresh knows."""
+        if self._keeper.trouble is not None:
+            raise self._keeper.trouble
 
     def alone(self, connection: sa.Connection, what: str) -> None:
         """See `Backend`."""

@@ -32,7 +32,8 @@ def forget(drive: Drive) -> None:
         LeaseLost: another process drives it.
     """
     run_id = drive.run_id
-    with drive.writing() as connection:
+
+    def erase(connection: sa.Connection) -> None:
         items = schema.FLEET_ITEMS
         fleets = list(connection.execute(sa.select(items.c.fleet_id).where(items.c.run_id == run_id)).scalars())
         connection.execute(items.update().where(items.c.run_id == run_id).values(run_id=None))
@@ -41,6 +42,8 @@ def forget(drive: Drive) -> None:
         connection.execute(schema.RUNS.delete().where(schema.RUNS.c.run_id == run_id))
         for fleet_id in fleets:
             _forget_fleet(connection, fleet_id)
+
+    drive.write(erase)
 
 
 def _forget_fleet(connection: sa.Connection, fleet_id: str) -> None:

@@ -22,13 +22,10 @@ from hypersdk.runs.backend import BUSY_TIMEOUT, Lease, reason_of, unusable
 from hypersdk.runs.lease import RunLock, lost
 
 _SLICE = 1.0
-"""Seconds that SQLite waits for a lock before Python can hear a signal again."""
+"""Seconds that SQLite waits for a lock before Python can hear a signal again; also what a hasty transaction waits."""
 
 _TRIES = 30
 """To find a new file free for a moment."""
-
-_BEAT_PATIENCE = 1.0
-"""Seconds that a beat waits for another writer: a transfer goes on meanwhile, it must not stand still for long."""
 
 
 def _utc_now() -> datetime:
@@ -66,13 +63,16 @@ class SqliteBackend:
         self.engine.dispose()
 
     @contextlib.contextmanager
-    def begin(self, *, reading: bool, patience: float = BUSY_TIMEOUT) -> Iterator[sa.Connection]:
-        """See `Backend`; `patience` = seconds to wait for another writer."""
+    def begin(self, *, reading: bool, hasty: bool = False) -> Iterator[sa.Connection]:
+        """See `Backend`."""
         if not reading:
             self._demand_same_file()
-        options = {"reading": reading, "patience": patience}
+        options = {"reading": reading, "patience": _SLICE if hasty else BUSY_TIMEOUT}
         with self.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
+
+    def demand_reachable(self) -> None:
+        """See `Backend`; a file is there or is not, and says so when it is used."""
 
     def alone(self, connection: sa.Connection, what: str) -> None:
         """See `Backend`; a transaction that writes is alone anyway."""
@@ -163,7 +163,7 @@ class _FileLease:
 
     def beat(self, progress: Mapping[str, Any] | None) -> bool:
         leases, runs = schema.LEASES, schema.RUNS
-        beating = self._backend.begin(reading=False, patience=_BEAT_PATIENCE)
+        beating = self._backend.begin(reading=False, hasty=True)
         values = {"heartbeat": schema.iso(self._backend.now()), "progress": progress}
         try:
             with beating as connection:
