@@ -151,11 +151,17 @@ class NetworkMonitor:
                 waiter.tick()
         return not up
 
-    def doubt(self) -> None:
-        """Note that nothing moves: the endpoint is asked beside the work, and `tick` concludes."""
-        now = self._clock()
-        if self._wanted is None and now - self._heard_at >= QUIET and not self._off:
+    def doubt(self, silence: float) -> None:
+        """Note that nothing moves: if that lasts, the endpoint is asked beside the work, and `tick` concludes.
+
+        Args:
+            silence: seconds without a byte.
+        """
+        if silence < QUIET or self._off or self._wanted is not None:
+            return
+        if (now := self._clock()) - self._heard_at >= QUIET:
             self._wanted = now
+            self._look(now)
 
     def changed(self, change: Change | None = None) -> None:
         """Note that the network of this machine changed, or that it slept; for those who know it from elsewhere.
@@ -255,6 +261,7 @@ class NetworkMonitor:
             if self.down_since is not None or self._doubted:
                 self.doubted_before = max(self.doubted_before, at)
             self._doubted = self._broken = False
+            self._heard_at = max(self._heard_at, at)
             self.down_since = None
         self._gather()
 

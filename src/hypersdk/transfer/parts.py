@@ -14,8 +14,7 @@ Rules of this file:
   it is served meanwhile, and its bytes prove the network up.
 - A 401 refreshes the credentials once. If no request succeeded since the last refresh, and somebody can renew them,
   all wait for that, spending nothing; else it ends the transfer.
-- Who has been silent since before an outage ended is dropped, and asks again from where the part stands; so is a body
-  that stopped before any change of the network. It spends nothing: connections that are dead do not know it.
+- Connections that did not survive an outage, and do not know it, are dropped (`pulse`), which spends nothing either.
 - The stop flag and the hooks are looked at in every turn; whatever ends the loop, nothing stays in flight.
 """
 
@@ -33,17 +32,12 @@ from hypersdk import errors, events
 from hypersdk.governor import Governor
 from hypersdk.retry import Budget, Retrier
 from hypersdk.transfer.hedging import Flight, Lookout
+from hypersdk.transfer.pulse import Pulse
 from hypersdk.wire.loop import Completion, Wire
 from hypersdk.wire.request import Reply
 
 ADVANCE = 64 * 1024
 """Bytes by which a try must be further than all before it, so that the attempts are counted anew."""
-
-SETTLE = 0.3
-"""Seconds that connections have, once the endpoint answers again, to show that they are alive."""
-
-DEAD = 2.0
-"""Seconds of silence without which nobody is taken for dead."""
 
 TURN = 0.25
 """Longest time in seconds between two looks at stop flag and hooks while bytes flow."""
@@ -98,8 +92,6 @@ class _Try:
     outages: int = 0  # outages before it was submitted
     began: float = 0.0  # when it was signed and submitted
     stood: int = 0  # bytes that it had then
-    seen: int = 0  # bytes at the last look
-    heard: float = 0.0  # when it was seen to have moved
     given_up: int = 0  # requests that were dropped because they were stuck or slow
 
 
@@ -134,8 +126,7 @@ class PartLoop:
         self._next_tick = 0.0
         self._seen: dict[str, int] = {}  # bytes by endpoint, as last told to its governor
         self._lookout = Lookout()
-        self._told = (0.0, 0.0)  # of when the monitor said last that connections broke, and when it said so
-        self._heard = 0.0  # when any byte moved
+        self._pulse = Pulse()
         self._received = wire.received
         self._exhausted = False
         self._last_error = ""
@@ -184,9 +175,7 @@ class PartLoop:
                 elif self._waiting:
                     self._pause()
                 self._govern()
-                self._listen()
-                self._drop_dead()
-                self._hedge()
+                self._look()
                 yield
                 if self._retrier.monitor.down_since is not None:
                     self._wait_for_network()
@@ -213,52 +202,50 @@ class PartLoop:
             governor = self._wire.governor.of(endpoint)
             governor.moved(moved - before, now, busy=len(self._flying) >= governor.level)
 
-    def _listen(self) -> None:
-        """Note who moved; if nobody did for long, the endpoint is asked, for nobody else tells of a silent outage."""
-        now, moves = self._retrier.waiter.clock(), not self._flying
-        for this in self._flying.values():
-            if (moved := this.part.moved) != this.seen:
-                this.seen, this.heard, moves = moved, now, True
-        self._hear()
-        if moves:
-            self._heard = now
-        elif not self._wire.limited:
-            self._retrier.monitor.doubt(now - self._heard)
-
     def _hear(self) -> None:
         """Bytes that came prove the network up; those that went may stand in a buffer of ours."""
         if (received := self._wire.received) != self._received:
             self._received = received
             self._retrier.monitor.heard()
 
-    def _drop_dead(self) -> None:
+    def _look(self) -> None:
+        """Drop who is dead, stuck, or much slower than its peers; if nothing moves, have the endpoint asked."""
+        self._hear()
+        measured, others = self._flights()
         monitor, now = self._retrier.monitor, self._retrier.waiter.clock()
-        if monitor.doubted_before != self._told[0]:
-            self._told = monitor.doubted_before, now
-        if monitor.doubted_before < 0 or now - self._told[1] < SETTLE:
-            return
-        for token, this in list(self._flying.items()):
-            stopped = isinstance(this.part, Measured) and this.part.left > 0 and this.seen > this.stood
-            before = monitor.doubted_before if stopped else monitor.broken_before
-            if this.heard < before and now - this.heard >= DEAD and not self._wire.paused(token):
-                self._wire.abandon(token)
-                del self._flying[token]
-                self._again(this, 0.0)
+        silence = self._pulse.feel([*measured, *others], now)
+        if not self._wire.limited:
+            monitor.doubt(silence)
+        dead = self._pulse.dead(
+            [*measured, *others], now, broken_before=monitor.broken_before, doubted_before=monitor.doubted_before
+        )
+        for token in dead:
+            self._drop(token)
+        if not self._wire.limited:  # else who is slow is slow because we are
+            self._hedge([each for each in measured if each.token not in dead], now)
 
-    def _hedge(self) -> None:
-        if self._wire.limited:
-            return  # who is slow then is slow because we are
-        flights = [
-            Flight(token, part.moved, part.left, part.again, this.given_up, self._wire.paused(token))
-            for token, this in self._flying.items()
-            if isinstance(part := this.part, Measured)
-        ]
+    def _flights(self) -> tuple[list[Flight], list[Flight]]:
+        """What is in flight: first that of which it is known what remains."""
+        measured, others = [], []
+        for token, this in self._flying.items():
+            part, paused = this.part, self._wire.paused(token)
+            if isinstance(part, Measured):
+                measured.append(Flight(token, part.moved, part.left, part.again, this.given_up, paused))
+            else:
+                others.append(Flight(token, part.moved, 0, 0, paused=paused))
+        return measured, others
+
+    def _drop(self, token: int) -> _Try:
+        """Give a request up; its part asks again at once, and spends nothing."""
+        self._wire.abandon(token)
+        this = self._flying.pop(token)
+        self._again(this, 0.0)
+        return this
+
+    def _hedge(self, flights: list[Flight], now: float) -> None:
         tail = self._exhausted and not self._waiting
-        for token in self._lookout.look(flights, self._retrier.waiter.clock(), tail=tail):
-            self._wire.abandon(token)
-            this = self._flying.pop(token)
-            this.given_up += 1
-            self._again(this, 0.0)
+        for token in self._lookout.look(flights, now, tail=tail):
+            self._drop(token).given_up += 1
 
     def _fill(self, parts: Iterator[Part | None]) -> bool:
         """Submit what may be submitted; False when nothing is left to do."""
@@ -299,7 +286,6 @@ class PartLoop:
         if flies:
             self._flying[token] = this
             this.began, this.stood = self._retrier.waiter.clock(), this.part.moved
-            this.heard, this.seen = this.began, this.stood
             for endpoint in self._wire.endpoints(token):
                 self._seen.setdefault(endpoint, self._wire.moved_at(endpoint))
         return flies
@@ -333,6 +319,7 @@ class PartLoop:
             if completion.waited is not None:
                 self._wire.governor.of(completion.endpoint).answered(completion.waited)
             if completion.reply is not None:
+                self._retrier.monitor.heard()
                 self._refreshed_in_vain = False
                 self._logins = 0
                 self._arrived += 1
@@ -424,7 +411,6 @@ class PartLoop:
     @contextmanager
     def _serving(self) -> Iterator[None]:
         """While we wait, what is in flight is served; its bytes prove the network up."""
-
         serving = False
 
         def serve() -> None:

@@ -86,6 +86,11 @@ class Exchange:
         """Bytes of bodies received and sent so far."""
         return self._received + self._sent
 
+    @property
+    def received(self) -> int:
+        """Bytes of the answer's body received so far."""
+        return self._received
+
     def on_header(self, raw: bytes) -> int | None:
         """Take one header line, line end included; an empty one ends the head."""
         return self._guard(lambda: self._take_header(raw))

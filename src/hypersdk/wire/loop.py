@@ -18,6 +18,7 @@ from hypersdk import errors
 from hypersdk.bandwidth import Bucket
 from hypersdk.governor import Governors
 from hypersdk.model import ConnectionSettings
+from hypersdk.network import NetworkMonitor
 from hypersdk.wire import replies
 from hypersdk.wire.exchange import Exchange, Sink
 from hypersdk.wire.request import Body, Explain, Reply, Request
@@ -61,6 +62,7 @@ class Wire:
         explain: turns refusals by the service into errors; None = by HTTP status alone.
         tick: called at least every second while `call` waits: heartbeats, and the stop flag, which ends the call.
         bucket: the bandwidth limit; None = none.
+        monitor: knows which connections cannot have survived; None = nobody does.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Wire:
         explain: Explain | None = None,
         tick: Callable[[], None] = lambda: None,
         bucket: Bucket | None = None,
+        monitor: NetworkMonitor | None = None,
     ) -> None:
         self._connection = connection
         self._connections = connections
@@ -78,7 +81,9 @@ class Wire:
         self._explain = explain or replies.explain_plainly
         self._tick = tick
         self._bucket = bucket
+        self._monitor = monitor or NetworkMonitor(None)
         self._moved: dict[str, int] = {}  # by endpoint, of requests that have ended
+        self._received = 0
         self._told = 0
         self._multi: Any = None
         self._selector: selectors.BaseSelector | None = None
@@ -95,6 +100,11 @@ class Wire:
     def moved(self) -> int:
         """Bytes of bodies that moved since the start, both ways."""
         return sum(self._moved.values()) + sum(exchange.moved for _, exchange in self._flying.values())
+
+    @property
+    def received(self) -> int:
+        """Bytes of bodies that came since the start."""
+        return self._received + sum(exchange.received for _, exchange in self._flying.values())
 
     def moved_at(self, endpoint: str) -> int:
         """The same for one server."""
@@ -137,7 +147,7 @@ class Wire:
             feeds: token of the request in flight that sends on what this one receives. The two end as one completion,
                 that of the fed one: it fails with this one's error, and when it ends this one is dropped.
         """
-        from hypersdk.wire import handles
+        from hypersdk.wire import handles, survival
 
         assert token not in self._flying, f"token {token!r} is in flight"
         multi, pycurl = self._start()
@@ -148,6 +158,7 @@ class Wire:
         handle = self._idle.pop() if self._idle else pycurl.Curl()
         handles.set_connection(handle, self._connection, request.url.reveal())
         handles.set_exchange(handle, exchange, headers)
+        survival.pass_over_dead(handle, self._monitor)
         multi.add_handle(handle)
         self._flying[token] = (handle, exchange)
         self._tokens[handle] = token
@@ -170,7 +181,14 @@ class Wire:
 
     def twin(self) -> Wire:
         """Another wire with the same settings and bandwidth limit, for one request that goes on beside a loop."""
-        return Wire(self._connection, connections=1, explain=self._explain, tick=self._tick, bucket=self._bucket)
+        return Wire(
+            self._connection,
+            connections=1,
+            explain=self._explain,
+            tick=self._tick,
+            bucket=self._bucket,
+            monitor=self._monitor,
+        )
 
     def hurry(self) -> None:
         """Have the next `completed` move what can be moved at once, and return: there is other work to do."""
@@ -224,13 +242,18 @@ class Wire:
             HypersdkError: no good reply came.
             Stopped: somebody asked to stop; the connection is dropped.
         """
+        from hypersdk.wire import survival
+
         token = object()
         self.submit(request, body=body, token=token, limit=limit)
+        silence = survival.Silence(self._monitor, time.monotonic())
         try:
             while token in self._flying:
                 if not to_the_end:
                     self._tick()
-                self._turn(1.0)
+                self._turn(0.5)
+                if token in self._flying:
+                    silence.check(self._flying[token][1], time.monotonic())
         except BaseException:
             self.abandon(token)
             raise
@@ -384,6 +407,7 @@ class Wire:
         token = self._tokens.pop(handle)
         exchange = self._flying.pop(token)[1]
         self._moved[exchange.endpoint] = self._moved.get(exchange.endpoint, 0) + exchange.moved
+        self._received += exchange.received
         self._multi.remove_handle(handle)
         handle.reset()
         self._idle.append(handle)

@@ -1,0 +1,63 @@
+"""Which connections cannot have survived an outage, although nobody told them that they are dead.
+
+Rules of this file: what the monitor says of connections that were silent since a certain moment is done here to single
+requests (`Wire.call`) and to connections that wait for their next one; bodies of many parts: `transfer/parts.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pycurl
+
+from hypersdk import errors
+from hypersdk.network import NetworkMonitor
+from hypersdk.wire.exchange import Exchange
+
+POOLED = 118
+"""Seconds for which libcurl reuses a connection that nobody uses (CURLOPT_MAXAGE_CONN's default)."""
+
+DEAD = 2.0
+"""Seconds of silence after which a connection is given up if the network was away meanwhile; others wait longer."""
+
+
+class Silence:
+    """Watches one request: is its silence that of a connection that is dead and does not know it?
+
+    Args:
+        monitor: knows when connections broke.
+        began: monotonic second of the request.
+    """
+
+    def __init__(self, monitor: NetworkMonitor, began: float) -> None:
+        self._monitor = monitor
+        self._heard = began
+        self._moved = 0
+
+    def check(self, exchange: Exchange, now: float) -> None:
+        """Look at it; a long silence makes the endpoint be asked, too.
+
+        Raises:
+            NetworkError: it is dead.
+        """
+        if exchange.moved != self._moved:
+            self._moved, self._heard = exchange.moved, now
+            return
+        self._monitor.doubt(now - self._heard)
+        broken = self._monitor.down_since is not None or self._heard < self._monitor.broken_before
+        if broken and now - self._heard >= DEAD:
+            request = exchange.request
+            raise errors.NetworkError(
+                f"{request.method} {request.resource}: its connection did not survive an outage of the network",
+                resource=request.resource,
+            )
+
+
+def pass_over_dead(handle: Any, monitor: NetworkMonitor) -> None:
+    """Have a request use no connection of the pool that was idle when connections broke."""
+    since = time.monotonic() - monitor.broken_before
+    if since < DEAD:  # libcurl counts ages in whole seconds
+        handle.setopt(pycurl.FRESH_CONNECT, 1)
+    elif since < POOLED:
+        handle.setopt(pycurl.MAXAGE_CONN, int(since))
