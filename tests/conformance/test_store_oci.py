@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -243,3 +243,26 @@ def test_a_bucket_is_not_an_object(store: OciStore, bound: Bound) -> None:
     for act in (store.head, store.delete, store.exists):
         with pytest.raises(errors.UsageError, match="names no object"):
             act(bound.place)
+
+
+def test_buckets_of_a_compartment_are_listed_to_the_last_page(cloud: Cloud, store: OciStore) -> None:
+    """Every bucket of a compartment by its name; another compartment has none of them."""
+    names = {cloud.bucket().bucket for _ in range(7)}
+    assert names <= set(store.buckets(cloud.emulator.namespace, cloud.emulator.seed.compartment))
+    assert names.isdisjoint(store.buckets(cloud.emulator.namespace, "ocid1.tenancy.oc1..aaaatests"))
+
+
+def test_every_version_is_listed_and_can_be_deleted(cloud: Cloud, store: OciStore) -> None:
+    """Older versions and marks of deletion, which a list of objects hides, over several pages."""
+    bucket = cloud.bucket(versioning="Enabled")
+    for number in range(5):
+        store.put(replace(bucket, name="dir/a"), bytes(number))
+    store.put(replace(bucket, name="other"), b"x")
+    store.delete(replace(bucket, name="dir/a"))
+    assert [one.ref.name for one in store.list(bucket)] == ["other"]
+    found = list(store.versions(replace(bucket, name="dir/")))
+    assert sorted(one.size for one in found) == [0, 0, 1, 2, 3, 4]
+    assert len({one.ref.version for one in found}) == 6
+    for one in found:
+        store.delete(one.ref, if_match=one.etag or None)
+    assert [one.ref.name for one in store.versions(bucket)] == ["other"]
