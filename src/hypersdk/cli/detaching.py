@@ -18,6 +18,7 @@ from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.options import arguments_of, connection_arguments, flags_of
 from hypersdk.cli.output import Output
+from hypersdk.cli.pasting import DRIVE
 from hypersdk.exports import api
 from hypersdk.exports.logbook import log_path
 from hypersdk.exports.options import ExportOptions
@@ -82,7 +83,7 @@ def background_arguments(arguments: Sequence[str], run_id: str, options: ExportO
     """
     kept = [each for each in arguments if each not in ONLY_FOREGROUND]
     answered = ["--allow-shutdown"] if options.allow_shutdown and "--allow-shutdown" not in kept else []
-    return [*kept, *answered, "--quiet", "--drive", run_id]
+    return [*kept, *answered, *DRIVE, run_id]
 
 
 def _log(context: CliContext, run_id: str) -> Path:

@@ -15,6 +15,7 @@ from hypersdk import errors, events
 from hypersdk.cli.context import CliContext, open_context
 from hypersdk.cli.jsonl import JsonLines, RunLines, ended_facts, last_line
 from hypersdk.cli.options import (
+    arguments_of,
     connection_options,
     output_options,
     preallocate_option,
@@ -22,6 +23,7 @@ from hypersdk.cli.options import (
     verification_options,
 )
 from hypersdk.cli.output import Output, moment, printable
+from hypersdk.cli.pasting import foreground_arguments, shown_command
 from hypersdk.cli.progress import progress
 from hypersdk.exports import api
 from hypersdk.exports.options import FORMATS, ExportOptions
@@ -74,6 +76,7 @@ def command(ctx: click.Context, /, instance: str, dry_run: bool, detach: bool, j
     with last_line(lines), open_context(ctx) as context:
         options = _options(context, given)
         if given["drive"]:
+            context.wiring.command = shown_command(foreground_arguments(arguments_of(ctx)))
             rooms = context.wiring.export_rooms
             return _watched(context, lines, lambda: api.drive_run(rooms, given["drive"], options))
         return _export(ctx, context, lines, instance, options, dry_run=dry_run, detach=detach)

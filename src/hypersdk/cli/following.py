@@ -51,10 +51,10 @@ class Follower:
 
     def _look(self) -> Run | None:
         run, holder = self._runs.run(self._run_id), self._runs.holder(self._run_id)
+        self._tell_history()
         driven = holder is not None and holder.alive
         if driven and holder is not None:
             self._tell_progress(holder)
-        self._tell_history()
         self._unheld = 0 if driven else self._unheld + 1
         if run.state not in UNFINISHED and not driven:
             return run

@@ -15,12 +15,13 @@ import click
 
 from hypersdk import errors, events
 from hypersdk.cli.output import JSON_VERSION
+from hypersdk.exports.chronicle import Lull
 from hypersdk.waiting import StopFlag
 
 Emit = Callable[[str, Mapping[str, Any]], None]
 
 PROGRESS_EVERY = 1.0
-"""Seconds between two progress lines of one step."""
+"""Seconds between two progress lines of one step, or two lines about the same wait."""
 
 
 def _utc_now() -> datetime:
@@ -68,6 +69,7 @@ class RunLines:
         self._run_id = run_id
         self._bytes = {"wire": 0, "disk": 0}
         self._advanced_at = clock() - PROGRESS_EVERY
+        self._lull = Lull(clock, PROGRESS_EVERY)
 
     def __call__(self, event: events.Event, /) -> None:
         """Take one event."""
@@ -80,6 +82,8 @@ class RunLines:
             if self._clock() - self._advanced_at < PROGRESS_EVERY:
                 return
             self._advanced_at = self._clock()
+        if isinstance(event, events.Waiting) and not self._lull.worth(event):
+            return
         if type(event) in _KINDS:
             kind, names = _KINDS[type(event)]
             more = self._bytes if kind == "progress" else {}

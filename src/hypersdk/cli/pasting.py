@@ -31,6 +31,15 @@ def pasteable(line: str, arguments: Sequence[str], flags: Mapping[str, Any]) -> 
     return line
 
 
+DRIVE = ("--quiet", "--drive")
+"""Before the run's id: what the background process of --detach is told besides what the user wrote."""
+
+
+def foreground_arguments(arguments: Sequence[str]) -> list[str]:
+    """The command line of a background process as the user wrote it."""
+    return [*arguments[: -len(DRIVE) - 1], "--detach"] if tuple(arguments[-3:-1]) == DRIVE else list(arguments)
+
+
 def shown_command(arguments: Sequence[str]) -> str:
     """A command line as it may be kept: quoted, its secrets replaced by stars."""
     from hypersdk.cli.masking import masked

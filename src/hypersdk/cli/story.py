@@ -9,10 +9,10 @@ from typing import Any
 
 from hypersdk.cli.output import moment
 from hypersdk.exports import api
+from hypersdk.exports.chronicle import gist
 from hypersdk.model import format_seconds
 from hypersdk.runs.records import ACTIVE, INTERRUPTED, Happening, Holder, Run
 
-_FIGURES = re.compile(r"\d+(?:[.:,]\d+)*")
 _COUNTED = re.compile(r" \(\d+ times\)$")
 LINES_OF_WAITS = 8
 """Reasons to wait that are summed up, the longest first."""
@@ -37,7 +37,7 @@ def facts(run: Run, holder: Holder | None) -> dict[str, Any]:
         "instance_id": run.plan["instance_id"],
         "instance_name": run.subject,
         "state": state_of(run, alive=alive),
-        "percent": told.get("percent"),
+        "percent": None if told.get("percent") is None else int(told["percent"]),
         "detail": run.detail,
         "created": moment(run.created),
         "updated": moment(run.updated),
@@ -82,7 +82,7 @@ def now_line(facts: Mapping[str, Any]) -> str | None:
     if driver["step"]:
         parts.append(f"now {driver['step']}")
     if facts["percent"] is not None:
-        parts.append(f"{facts['percent']:.0f} % of all")
+        parts.append(f"{facts['percent']} % of all")
     if driver["waiting"]:
         parts.append(f"waiting since {_local(driver['waiting_since'])}: {driver['waiting']}")
     if driver["stalled"]:
@@ -119,8 +119,8 @@ def waits(history: Sequence[Happening]) -> list[tuple[str, float]]:
     for one in history:
         if one.kind == "wait" and one.seconds is not None:
             reason = _COUNTED.sub("", one.text)
-            gist = _FIGURES.sub("#", reason)
-            found[gist] = (reason, found.get(gist, ("", 0.0))[1] + one.seconds)
+            about = gist(reason)
+            found[about] = (reason, found.get(about, ("", 0.0))[1] + one.seconds)
     return sorted(found.values(), key=lambda each: -each[1])
 
 

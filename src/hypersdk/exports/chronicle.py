@@ -36,6 +36,38 @@ def iso(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
+def gist(reason: str) -> str:
+    """What a reason says besides its figures: "image web is PROVISIONING, 40 %" is the same wait at 50 %."""
+    return _FIGURES.sub("#", reason)
+
+
+class Lull:
+    """Tells the waits that are worth a line: another reason, or the same one after a while.
+
+    Args:
+        clock: monotonic seconds.
+        every: seconds between two lines about the same wait.
+    """
+
+    def __init__(self, clock: Callable[[], float], every: float) -> None:
+        self._clock = clock
+        self._every = every
+        self._last: tuple[str, float] | None = None
+        self._told = False
+
+    def worth(self, event: events.Waiting) -> bool:
+        """Whether this one is; the end of a wait is, if its beginning was."""
+        now = self._clock()
+        if event.reason is None:
+            told, self._told = self._told, False
+            return told
+        about = gist(event.reason)
+        self._told = self._last is None or self._last[0] != about or now - self._last[1] >= self._every
+        if self._told:
+            self._last = (about, now)
+        return self._told
+
+
 @dataclass
 class _Wait:
     """Waits for the same thing. `seconds` of those that ended; `began` of the one that has not; `last`: its end."""
@@ -105,8 +137,8 @@ class Chronicle:
     def take(self) -> list[Happening]:
         """What can be written now; it is forgotten here."""
         now = self._clock()
-        for gist in [gist for gist, wait in self._waits.items() if wait.began is None and now - wait.last > GAP]:
-            self._end_wait(self._waits.pop(gist))
+        for about in [each for each, wait in self._waits.items() if wait.began is None and now - wait.last > GAP]:
+            self._end_wait(self._waits.pop(about))
         ready, self._ready = self._ready, []
         return ready
 
@@ -130,11 +162,11 @@ class Chronicle:
                 wait.began, wait.last = None, now
         if reason is None:
             return
-        gist = _FIGURES.sub("#", reason)
-        wait = self._waits.setdefault(gist, _Wait(self.at(), reason))
+        about = gist(reason)
+        wait = self._waits.setdefault(about, _Wait(self.at(), reason))
         if wait.count and now - wait.last > GAP:
             self._end_wait(wait)
-            wait = self._waits[gist] = _Wait(self.at(), reason)
+            wait = self._waits[about] = _Wait(self.at(), reason)
         wait.reason, wait.began = reason, now
         wait.count += 1
 

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hypersdk import errors, events
-from hypersdk.model import format_seconds, format_size
+from hypersdk.exports.chronicle import Lull
+from hypersdk.model import format_size
 
 MOST_BYTES = 4 << 20
 """Size at which a log becomes `<run id>.log.1`, in place of an earlier one: a run has 8 MiB of logs at most."""
 
 ADVANCED_EVERY = 10.0
-"""Seconds between two lines about how far a step is."""
+"""Seconds between two lines about how far a step is, or about the same wait."""
 
 
 def log_path(folder: Path, run_id: str) -> Path:
@@ -52,6 +53,7 @@ class Logbook:
         self._now = now
         self._clock = clock
         self._advanced_at = clock() - ADVANCED_EVERY
+        self._lull = Lull(clock, ADVANCED_EVERY)
         self._descriptor: int | None = None
         with suppress(OSError):
             path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -69,6 +71,8 @@ class Logbook:
             if self._clock() - self._advanced_at < ADVANCED_EVERY:
                 return
             self._advanced_at = self._clock()
+        if isinstance(event, events.Waiting) and not self._lull.worth(event):
+            return
         text = _words(event)
         if text is not None:
             self.line(text)
@@ -124,7 +128,7 @@ def _words(event: events.Event) -> str | None:
         case events.Note():
             text = f"note: {event.text}"
         case events.Called():
-            text = f"called: {event.what}: {format_seconds(event.seconds)}"
+            text = f"called: {event.what}: {1000 * event.seconds:.0f} ms"
         case events.Retried():
             known = f" (opc-request-id {event.request_id})" if event.request_id else ""
             text = f"retried: {event.what}: {event.code}{known}"

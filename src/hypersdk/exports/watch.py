@@ -105,8 +105,8 @@ class Watch:
         if error is not None and self._log is not None:
             error.__notes__ = [f"log file: {self._log.path}", *getattr(error, "__notes__", ())]
         with suppress(*STORE_FAILS):  # the store says so itself when the state is written
-            self._ctx.drive.beat(self._position.told())
             self._write()
+        self._ctx.drive.beat(self._position.told())
 
     def _tell_beginning(self, run: Run, owner: str, doing: str | None) -> None:
         rooms, done = self._ctx.rooms, len(self._ctx.results)
@@ -145,19 +145,22 @@ class Watch:
             self._beat(now)
 
     def _beat(self, now: float) -> None:
-        cancel = self._ctx.drive.beat(self._position.told())
+        # Whoever follows learns that a step has ended before he learns of the next one.
         if now >= self._write_due:
-            try:
-                self._write(patient=False)
-            except STORE_FAILS as error:
-                self._write_due = now + LATER
-                if not self._failing:
-                    self._failing = True
-                    self(events.Note(f"{error.message}: going on, and trying again"))
-            else:
-                self._failing = False
-        if cancel and self.listening:
+            self._write_some(now)
+        if self._ctx.drive.beat(self._position.told()) and self.listening:
             self._ctx.rooms.waiter.stop.set(cancelled=True)
+
+    def _write_some(self, now: float) -> None:
+        try:
+            self._write(patient=False)
+        except STORE_FAILS as error:
+            self._write_due = now + LATER
+            if not self._failing:
+                self._failing = True
+                self(events.Note(f"{error.message}: going on, and trying again"))
+        else:
+            self._failing = False
 
     def _write(self, *, patient: bool = True) -> None:
         ready = self._chronicle.take()
