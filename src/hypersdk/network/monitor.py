@@ -28,9 +28,6 @@ from hypersdk.waiting import Waiter
 PROBE_EVERY = 2.0
 """Seconds between two probes while down: recovery must be noticed fast, and a probe is one small request."""
 
-HEARD_RECENTLY = 0.5
-"""A byte this many seconds ago proves the network better than a probe could."""
-
 LOOK_EVERY = 0.25
 """Seconds between two looks for an answer while everything waits for the network."""
 
@@ -143,9 +140,7 @@ class NetworkMonitor:
         self.tick()
         if self.down_since is not None or (began is not None and began < self.broken_before):
             return True
-        now = self._clock()
-        if began is not None and self._heard_at > began and now - self._heard_at < HEARD_RECENTLY:
-            return False
+        now = self._clock()  # what came before proves nothing: an outage begins after the last byte
         while (up := self._ask(now)) is None:
             if waiter is not None:
                 waiter.tick()
