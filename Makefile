@@ -34,6 +34,7 @@ bench: setup
 
 docs: setup
 	$(bin)/python tools/support.py
+	$(bin)/python tools/errorpages.py
 	$(bin)/pdoc -o site/api hypersdk
 
 lock:
