@@ -14,6 +14,7 @@ from hypersdk import errors, events
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.copying import CopyProgress, shown
 from hypersdk.cli.jsonl import error_facts
+from hypersdk.cli.metrics import serving, watched
 from hypersdk.cli.outcomes import counts, exit_code, row, summary
 from hypersdk.cli.output import printable
 from hypersdk.model import ObjectRef
@@ -34,7 +35,8 @@ class CopyReport:
         progress: follows the copy.
         source: where from, for people.
         target: where to, for people.
-        given: the command's options: dry_run, allow_empty, lines (takes events for programs, or None).
+        given: the command's options: dry_run, allow_empty, metrics (an address, or None), lines (takes events for
+            programs, or None).
         to_stdout: standard output carries the result; False = it carries the object itself.
     """
 
@@ -55,6 +57,7 @@ class CopyReport:
         self._allow_empty = given["allow_empty"]
         self._addresses = {"source": source, "target": target, "dry_run": self._dry_run}
         self._emit = given["lines"]
+        self._metrics = given["metrics"]
         self._to_stdout = to_stdout
         self._began = time.monotonic()
         self._rows: list[dict[str, Any]] = []
@@ -64,8 +67,11 @@ class CopyReport:
     def watched(self, take: Callable[[events.Event], None]) -> Iterator[None]:
         """Show progress while the copy runs; `take` gets every event."""
         waiter = self._wiring.waiter
-        with shown(self._progress, self._out, terminal=sys.stderr.isatty(), emit=self._emit):
-            waiter.report = take
+        with (
+            serving(self._metrics, self._out.note) as counted,
+            shown(self._progress, self._out, terminal=sys.stderr.isatty(), emit=self._emit),
+        ):
+            waiter.report = watched(take, counted)
             waiter.hooks.append(self._progress.tick)
             try:
                 yield

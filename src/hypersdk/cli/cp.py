@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hypersdk import errors
+from hypersdk.cli.metrics import metrics_option
 from hypersdk.cli.options import (
     connection_options,
     output_options,
@@ -40,6 +41,7 @@ STREAM = "-"
 @click.option("--allow-empty", is_flag=True, help="That nothing is selected is no failure.")
 @click.option("--dry-run", is_flag=True, help="Print what would happen to each object; copy nothing.")
 @click.option("--jsonl", is_flag=True, help="Print events and outcomes as they come, one JSON document per line.")
+@metrics_option
 @setting_option("--parallel", "parallel", "Most requests in flight at once; default: 16.", metavar="N")
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
 @setting_option("--part-size", "part_size", "Size of a part, such as 64M or 1.5GiB; default: 16 MiB.", metavar="SIZE")

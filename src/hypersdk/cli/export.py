@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from hypersdk import errors, events
 from hypersdk.cli.context import CliContext, open_context
 from hypersdk.cli.jsonl import JsonLines, RunLines, ended_facts, last_line
+from hypersdk.cli.metrics import counting, metrics_option, serving, watched
 from hypersdk.cli.options import (
     arguments_of,
     connection_options,
@@ -30,6 +32,7 @@ from hypersdk.exports.options import FORMATS, ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings
 from hypersdk.exports.result import ExportedDisk, ExportResult
 from hypersdk.model import Instance, format_size
+from hypersdk.runs.census import census
 from hypersdk.storage import url
 
 RUNNING = "RUNNING"
@@ -56,6 +59,7 @@ RUNNING = "RUNNING"
 @click.option("--dry-run", is_flag=True, help="Check the plan and print it; create nothing.")
 @click.option("--detach", is_flag=True, help="Check and begin, then go on in the background; `runs attach` watches it.")
 @click.option("--jsonl", is_flag=True, help="Print events and the result as they come, one JSON document per line.")
+@metrics_option
 @click.option("--drive", metavar="RUN", hidden=True, help="Go on with this run: how --detach calls itself.")
 @setting_option("--parallel", "parallel", "Most parts of the disk in flight at once; default: 16.", metavar="N")
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
@@ -78,8 +82,9 @@ def command(ctx: click.Context, /, instance: str, dry_run: bool, detach: bool, j
         if given["drive"]:
             context.wiring.command = shown_command(foreground_arguments(arguments_of(ctx)))
             rooms = context.wiring.export_rooms
-            return _watched(context, lines, lambda: api.drive_run(rooms, given["drive"], options))
-        return _export(ctx, context, lines, instance, options, dry_run=dry_run, detach=detach)
+            return _watched(context, lines, lambda: api.drive_run(rooms, given["drive"], options), given["metrics"])
+        counted = given["metrics"]
+        return _export(ctx, context, lines, instance, options, dry_run=dry_run, detach=detach, metrics=counted)
 
 
 def _export(
@@ -91,6 +96,7 @@ def _export(
     *,
     dry_run: bool,
     detach: bool,
+    metrics: str | None,
 ) -> int:
     wiring = context.wiring
     rooms = wiring.export_rooms
@@ -106,7 +112,7 @@ def _export(
 
         return detach_export(ctx, context, found, options, around)
     try:
-        return _watched(context, lines, lambda: api.export(rooms, found, options, around))
+        return _watched(context, lines, lambda: api.export(rooms, found, options, around), metrics)
     except errors.RunDriven as error:
         if lines is not None or not context.interactive or not error.resource:
             raise
@@ -117,18 +123,24 @@ def _export(
         return attach_to(context, error.resource)
 
 
-def _watched(context: CliContext, lines: JsonLines | None, drive: Callable[[], ExportResult]) -> int:
+def _watched(
+    context: CliContext, lines: JsonLines | None, drive: Callable[[], ExportResult], metrics: str | None
+) -> int:
     """Show a run while it is driven, and print what came out of it."""
     waiter = context.wiring.waiter
-    with progress(context.out, terminal=sys.stderr.isatty()) as shown:
-        waiter.report = shown
+    runs = partial(census, context.wiring.runs)
+    with (
+        serving(metrics, context.out.note, runs) as counts,
+        progress(context.out, terminal=sys.stderr.isatty()) as shown,
+    ):
+        waiter.report = watched(shown, counts)
         if lines is None:
-            print_result(context.out, drive())
+            print_result(context.out, counting(drive, counts))
             return 0
         told = RunLines(lines, waiter.stop, waiter.clock)
-        waiter.report = events.several(shown, told)
+        waiter.report = events.several(waiter.report, told)
         try:
-            result = drive()
+            result = counting(drive, counts)
         except errors.Interrupted as stopped:
             if told.broken is None:
                 raise

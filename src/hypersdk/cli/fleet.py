@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 from hypersdk import errors
 from hypersdk.cli import fleetplan
 from hypersdk.cli.context import CliContext, open_context
+from hypersdk.cli.metrics import FleetCounts, metrics_option, serving
 from hypersdk.cli.options import connection_options, flags_of, output_options, setting_option
 from hypersdk.cli.outcomes import code_of
 from hypersdk.exports.options import FORMATS
@@ -24,6 +26,7 @@ from hypersdk.fleet.localzone import zone_of_machine
 from hypersdk.fleet.nouns import FleetPlan, Limits
 from hypersdk.fleet.plan import Order
 from hypersdk.fleet.preparing import EMPTY_FILE, Wish, prepare
+from hypersdk.runs.census import census
 
 TELL_EVERY = 5.0
 """Seconds between two lines about how far planning is."""
@@ -67,6 +70,7 @@ STDIN = "-"
 @click.option("--allow-empty", is_flag=True, help="That nothing was selected is fine.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; create nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before the exports begin.")
+@metrics_option
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second in all, or '08:00,20M 19:00,off'.", metavar="RATE")
 @connection_options("namespace", "bucket", without=("region", "compartment_ocid"))
 @output_options
@@ -102,7 +106,9 @@ def command(ctx: click.Context, /, **given: Any) -> int:
         _confirm(context, plan, yes=given["yes"])
         from hypersdk.cli.fleetrun import execute
 
-        return execute(context, plan, allow_empty=given["allow_empty"])
+        with serving(given["metrics"], context.out.note, partial(census, context.wiring.runs)) as counts:
+            told = () if counts is None else (FleetCounts(counts),)
+            return execute(context, plan, allow_empty=given["allow_empty"], told=told)
 
 
 def _check(given: Mapping[str, Any]) -> None:

@@ -22,7 +22,11 @@ from hypersdk import errors, events
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from hypersdk.fleet.nouns import Outcome
+    from hypersdk.fleet.queue import Turn
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 EXTRA = "hypersdk[metrics]"
 LOOPBACK = "127.0.0.1"
@@ -183,6 +187,7 @@ class Watch:
         self._wait: tuple[str, float] | None = None
 
     def __call__(self, event: events.Event, /) -> None:
+        """Count one event."""
         metrics = self._metrics
         match event:
             case events.Bytes():
@@ -252,6 +257,43 @@ def step_kind(name: str) -> str:
 def watched(reporter: events.Reporter, metrics: Metrics | None) -> events.Reporter:
     """A reporter that is also counted."""
     return reporter if metrics is None else events.several(reporter, metrics.reporter())
+
+
+class FleetCounts:
+    """Watches a fleet, or a worker, and counts what its exports do (`fleet.crew.Watch`)."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._watches: dict[str, Watch] = {}
+
+    def begins(self, turn: Turn, /) -> events.Reporter:
+        """An export begins, or goes on."""
+        self._watches[turn.run_id] = watch = self._metrics.reporter()
+        return watch
+
+    def ends(self, outcome: Outcome, /) -> None:
+        """An item has its outcome."""
+        self._metrics.ended(outcome.kind)
+        if watch := self._watches.pop(str(outcome.run_id), None):
+            watch.close()
+
+    def waits(self, _waiting: int, _reason: str | None, /) -> None:
+        """How many wait is told by the run store."""
+
+
+def counting(drive: Callable[[], T], metrics: Metrics | None) -> T:
+    """Drive one export, and count how it ended."""
+    if metrics is None:
+        return drive()
+    from hypersdk.fleet.work import outcome_of
+
+    try:
+        result = drive()
+    except errors.HypersdkError as error:
+        metrics.ended(outcome_of(0, "", None, error).kind)
+        raise
+    metrics.ended("done")
+    return result
 
 
 @contextmanager

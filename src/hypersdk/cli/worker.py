@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -22,6 +23,7 @@ from hypersdk.exports.whereabouts import HOST_GRACE
 from hypersdk.fleet.nouns import Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.readers.units import parse_duration
+from hypersdk.runs.census import census
 from hypersdk.waiting import StopFlag
 
 SLOTS = 4
@@ -80,7 +82,7 @@ def _work(context: CliContext, slots: int, grace: float, address: str | None) ->
     runs = wiring.runs
     engine.prepare(url)
     wiring.provider  # noqa: B018 - wrong credentials end the worker before it takes anything
-    with serving(address, out.note) as counted, take_seat(url, runs.host) as seat:
+    with serving(address, out.note, partial(census, runs)) as counted, take_seat(url, runs.host) as seat:
         post = worker.Post(
             url=url,
             runs=runs,
