@@ -69,6 +69,7 @@ STDIN = "-"
 @click.option("--all-regions", is_flag=True, help="Look in all regions that the tenancy is subscribed to.")
 @click.option("--allow-empty", is_flag=True, help="That nothing was selected is fine.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; create nothing.")
+@click.option("--detach", is_flag=True, help="Leave it to the workers instead of watching them.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before the exports begin.")
 @metrics_option
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second in all, or '08:00,20M 19:00,off'.", metavar="RATE")
@@ -108,7 +109,8 @@ def command(ctx: click.Context, /, **given: Any) -> int:
 
         with serving(given["metrics"], context.out.note, partial(census, context.wiring.runs)) as counts:
             told = () if counts is None else (FleetCounts(counts),)
-            return execute(context, plan, allow_empty=given["allow_empty"], told=told)
+            detach = given["detach"]
+            return execute(context, plan, allow_empty=given["allow_empty"], told=told, detach=detach)
 
 
 def _check(given: Mapping[str, Any]) -> None:

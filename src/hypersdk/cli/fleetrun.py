@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.fleetboard import Board
 from hypersdk.cli.fleetview import shown
 from hypersdk.cli.outcomes import WELL, code_of
 from hypersdk.cli.output import Output, printable
 from hypersdk.exports.api import plan_of
-from hypersdk.fleet import local
+from hypersdk.fleet import dispatch, local
 from hypersdk.fleet.crew import Watch
 from hypersdk.fleet.nouns import INTERRUPTED, OUTCOMES, FleetPlan, Item, Outcome
 from hypersdk.model import Instance
@@ -25,21 +26,43 @@ from hypersdk.runs.records import Fleet
 COLUMNS = ("number", "instance_name", "outcome", "code", "detail")
 
 
-def execute(context: CliContext, plan: FleetPlan, *, allow_empty: bool = False, told: tuple[Watch, ...] = ()) -> int:
-    """Record a fleet, carry it out on this machine, and print how each instance ended.
+def execute(
+    context: CliContext,
+    plan: FleetPlan,
+    *,
+    allow_empty: bool = False,
+    told: tuple[Watch, ...] = (),
+    detach: bool = False,
+) -> int:
+    """Record a fleet, carry it out on this machine or watch workers do it, and print how each instance ended.
 
     Args:
         context: configuration, rooms, output.
         plan: what to do.
         allow_empty: that nothing was selected is fine.
         told: further watchers, such as one that writes JSON lines.
+        detach: leave it to the workers.
 
     Returns:
         The exit code.
+
+    Raises:
+        UsageError: it cannot be left to workers.
     """
     wiring, out, began = context.wiring, context.out, time.monotonic()
+    url = context.config.state if "://" in context.config.state else None
+    if detach and url is None:
+        raise errors.UsageError(
+            "--detach leaves the fleet to workers, and they share a run store in Postgres",
+            hint="HYPEREXPORT_STATE=postgresql://user@host/database",
+        )
     fleet = local.begin(plan, wiring)
     out.note(f"fleet {fleet.fleet_id}: {len(plan.items)} instances")
+    if url is not None:
+        dispatch.queue_up(fleet, wiring.runs, url, plan.limits)
+        if detach:
+            out.note(f"left to the workers; end it: hyperexport runs cancel {fleet.fleet_id}")
+            return 0
     expected = {item.number: item.seconds for item in plan.items if item.seconds is not None}
     board = Board(
         [item.number for item in plan.items],
@@ -48,7 +71,10 @@ def execute(context: CliContext, plan: FleetPlan, *, allow_empty: bool = False, 
         clock=wiring.waiter.clock,
     )
     with shown(board, out, terminal=sys.stderr.isatty(), told=told) as watch:
-        outcomes = local.go_on(fleet, wiring, watch)
+        if url is None:
+            outcomes = local.go_on(fleet, wiring, watch)
+        else:
+            outcomes = dispatch.watch_over(fleet, wiring.runs, url, watch, wiring.waiter)
     code = code_of([(each.kind, each.exit_code) for each in outcomes], allow_empty=allow_empty)
     _print(out, fleet, plan, outcomes, {"seconds": round(time.monotonic() - began, 3), "exit_code": code})
     return code
