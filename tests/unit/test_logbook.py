@@ -93,7 +93,7 @@ def test_an_error_is_told_whole(tmp_path: Path) -> None:
     error.add_note("stays in the tenancy: image x")
     log.failed(error)
     try:
-        raise ZeroDivisionError("a fault")
+        1 // 0  # noqa: B018 - only its error matters
     except ZeroDivisionError as fault:
         log.failed(fault)
     log.close()

@@ -14,7 +14,7 @@ from hypersdk.waiting import Waiter
 LOOK_EVERY = 1.0
 """Seconds between two looks at the store; heartbeats come every 2 s."""
 
-SETTLING = 5
+SETTLING = 3
 """Looks at an interrupted run that nobody drives before it is believed: it may be about to be taken."""
 
 _TOLD = frozenset({"note", "retry"})
@@ -58,7 +58,9 @@ class Follower:
         self._unheld = 0 if driven else self._unheld + 1
         if run.state not in UNFINISHED and not driven:
             return run
-        if run.state in {ACTIVE, INTERRUPTED} and self._unheld >= SETTLING:
+        told = (holder.progress if holder is not None else None) or {}
+        settled = self._unheld >= SETTLING or (told.get("ending") is not None and not driven)
+        if run.state in {ACTIVE, INTERRUPTED} and settled:
             return run
         return None
 
