@@ -572,7 +572,7 @@ def test_ctrl_c_says_what_is_gone(cloud: Emulator, hyper: Hyperexport, vm: str) 
 def test_a_slip_is_told_before_anything_is_looked_at(
     hyper: Hyperexport, arguments: list[str], words: list[str]
 ) -> None:
-    """One line, exit 2."""
+    """Each slip has one line that says what was expected, and exit 2."""
     ended = hyper.run("gc", *arguments)
     assert (ended.code, ended.out) == (2, "")
     for word in words:
