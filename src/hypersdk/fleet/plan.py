@@ -152,7 +152,7 @@ def settle(drafts: Sequence[Draft], facts: Facts, order: Order, now: datetime) -
         limits=order.limits,
         windows=tuple(str(each) for each in read),
         seconds=estimates.in_all(items, order.limits, read, now),
-        notes=tuple(_notes([one for one in settled if one.item.refused is None], facts)),
+        notes=tuple(_notes([one for one in settled if one.item.refused is None], facts, order.limits)),
     )
 
 
@@ -271,7 +271,7 @@ def _collisions(drafts: Sequence[Draft], folding: Folding) -> dict[int, str]:
     return found
 
 
-def _notes(going: Sequence[Draft], facts: Facts) -> Iterable[str]:
+def _notes(going: Sequence[Draft], facts: Facts, limits: Limits) -> Iterable[str]:
     for room in facts.rooms:
         inside = [one.item for one in going if room.paths.intersection(one.paths)]
         inside.sort(key=lambda item: (item.priority, item.number))
@@ -282,7 +282,10 @@ def _notes(going: Sequence[Draft], facts: Facts) -> Iterable[str]:
                 f"{_fitting(inside, room.free)} of {len(inside)} surely fit; unused space is not exported, so more may"
             )
     for region, left in facts.images_left.items():
-        if 0 < left < sum(one.item.region == region for one in going):
+        at_once = min(
+            [each for each in (limits.parallel, limits.per_region) if each] or [limits.per_worker or left + 1]
+        )
+        if 0 < left < min(at_once, sum(one.item.region == region for one in going)):
             yield f"{region} takes {left} more custom images at once; --per-region {left} keeps below that"
 
 

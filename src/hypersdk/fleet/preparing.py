@@ -47,6 +47,9 @@ MOST_IMAGES = 100
 """Images that are asked whether instances launched from them may be imaged, those of most instances first; the
 preflight of an export asks for the others."""
 
+QUIET = 5.0
+"""Seconds between two reasons to wait that people are told: of hundreds of lists many wait a little."""
+
 EMPTY_FILE = FleetFile()
 
 
@@ -151,6 +154,7 @@ class _Planner:
     def __init__(self, wish: Wish, account: Account, progress: Progress) -> None:
         self._wish = wish
         self._account = account
+        self._told = account.waiter.clock()
         self._reader = Reader(self._connect, account.waiter.stop, progress)
 
     def candidates(self) -> list[Candidate]:
@@ -298,9 +302,12 @@ class _Planner:
             yield Cloud(apart.provider, apart.retrier)
 
     def _report(self, event: events.Event, /) -> None:
-        # Of hundreds of calls, a person wants to hear why they wait, not of each.
-        if not isinstance(event, events.Called):
-            self._account.waiter.report(event)
+        waiter = self._account.waiter
+        if isinstance(event, events.Waiting) and event.reason is not None:
+            if waiter.clock() - self._told < QUIET:
+                return
+            self._told = waiter.clock()
+        waiter.report(event)
 
 
 def _image(cloud: Cloud, image_id: str) -> Image:
