@@ -49,9 +49,10 @@ class Bytes:
     parts: int = 0
 
 
-CLOUD, NETWORK, RETRY, LOGIN, PLACE = "cloud", "network", "retry", "login", "place"
-WAITS = (CLOUD, NETWORK, RETRY, LOGIN, PLACE)
-"""What waits are for: the cloud's own work, the network, a call's next try, fresh credentials, a free place."""
+CLOUD, NETWORK, RETRY, LOGIN, PLACE, STORE, HOST = "cloud", "network", "retry", "login", "place", "store", "host"
+WAITS = (CLOUD, NETWORK, RETRY, LOGIN, PLACE, STORE, HOST)
+"""What waits are for: the cloud's own work, the network, a call's next try, fresh credentials, a free place under a
+limit, the run store, another machine that may come back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hypersdk import events
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.whereabouts import Course, Lying, course, lying, to_forget, until
@@ -55,7 +56,7 @@ def results_here(
 
     found = settled()
     if found is None:
-        found = rooms.waiter.wait_for(_why_wait(rooms, plan, former), settled)
+        found = rooms.waiter.wait_for(_why_wait(rooms, plan, former), settled, kind=events.HOST)
         assert found is not None
     how, lies = found
     if lies is not None and (names := to_forget(plan, lies, how)):

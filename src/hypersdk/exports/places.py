@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.exports.context import Context, ExportRooms
 from hypersdk.exports.plan import ExportPlan, Target
 from hypersdk.runs.slots import leave_slot, take_slot, taken
@@ -63,7 +63,9 @@ def _scopes(ctx: Context, target: Target) -> list[tuple[str, int, str]]:
 
 def _wait(ctx: Context, reason: str, scope: str, limit: int) -> None:
     every = min(LOOK_EVERY, ctx.rooms.pace.first)
-    ctx.rooms.waiter.wait_for(reason, lambda: take_slot(ctx.drive, scope, limit) or None, every=every)
+    ctx.rooms.waiter.wait_for(
+        reason, lambda: take_slot(ctx.drive, scope, limit) or None, every=every, kind=events.PLACE
+    )
 
 
 def take_instance(ctx: Context) -> None:

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.runs import schema
 from hypersdk.runs.backend import Backend, unusable
 from hypersdk.runs.lease import LEASE_SECONDS
@@ -203,7 +203,7 @@ class Database:
             return None
 
         since = datetime.now().astimezone()
-        found = self._waiter.wait_for(f"{message} (since {since:%H:%M:%S})", again)
+        found = self._waiter.wait_for(f"{message} (since {since:%H:%M:%S})", again, kind=events.STORE)
         assert found is not None  # it waits without end
         return found[0]
 
