@@ -82,7 +82,12 @@ class CuttingRelay:
             self._start(self._relay, near)
 
     def _relay(self, near: socket.socket) -> None:
-        with near, socket.create_connection(("127.0.0.1", self.port)) as far:
+        try:
+            far = socket.create_connection(("127.0.0.1", self.port))
+        except OSError:
+            near.close()  # who listens there is being started again
+            return
+        with near, far:
             with self._lock:
                 self._open |= {near, far}
                 left = int(self._random.expovariate(1 / self.mean))
