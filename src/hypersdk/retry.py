@@ -292,7 +292,9 @@ class Retrier:
         login = self.login
         assert login is not None
         longest = min(LOGIN_EVERY, LOGIN_FIRST * 2.0 ** min(before, KNOWN_DELAYS))
-        self.waiter.wait_for(login.ask() or "", lambda: True if login.changed() else None, longest=longest)
+        self.waiter.wait_for(
+            login.ask() or "", lambda: True if login.changed() else None, longest=longest, kind=events.LOGIN
+        )
 
 
 class _Repeats:
@@ -319,7 +321,7 @@ class _Repeats:
         """
         waiter = self._retrier.waiter
         while True:
-            self._after(error, waiter.clock() - began)
+            self._after(error, began)
             waiter.stop.check()
             began = waiter.clock()
             try:
@@ -327,14 +329,15 @@ class _Repeats:
             except errors.HypersdkError as again:
                 error = again
 
-    def _after(self, error: errors.HypersdkError, took: float) -> None:
+    def _after(self, error: errors.HypersdkError, began: float) -> None:
         """Return when the next try may begin.
 
         Raises:
             HypersdkError: there shall be none.
         """
         retrier = self._retrier
-        if isinstance(error, errors.NetworkError) and retrier.monitor.failed():
+        took = retrier.waiter.clock() - began
+        if isinstance(error, errors.NetworkError) and retrier.monitor.failed(began, retrier.waiter):
             retrier.monitor.wait_until_up(retrier.waiter)
         elif isinstance(error, errors.NotAuthenticated | errors.CredentialsEnded):
             self._refused(error, took)

@@ -69,7 +69,8 @@ class World:
 
     def retrier(self, policy: RetryPolicy | None = None, login: FakeLogin | None = None) -> Retrier:
         waiter = Waiter(clock=lambda: self.now, sleep=self.sleep, report=self.told.append)
-        monitor = NetworkMonitor(lambda: self.now >= self.back_at, clock=lambda: self.now)
+        probe = (lambda: self.now >= self.back_at) if self.back_at else None
+        monitor = NetworkMonitor(probe, clock=lambda: self.now, start=lambda ask: ask())
         wall = lambda: datetime(2026, 11, 25, 14, 0, 0, tzinfo=UTC)  # noqa: E731 - a constant
         policy = policy or RetryPolicy(jitter=False)
         return Retrier(policy, waiter, monitor, random=Random(1), login=login, now=wall)
