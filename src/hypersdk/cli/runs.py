@@ -148,7 +148,7 @@ def show_run(out: Output, runs: RunStore, run: Run) -> None:
         {"name": step.name, "state": step.state, "started": moment(step.started), "finished": moment(step.finished)}
         for step in runs.steps(run.run_id)
     ]
-    told = history(runs, run.run_id)
+    told = story.ordered(history(runs, run.run_id))
     holder = runs.holder(run.run_id)
     progress = (holder.progress if holder is not None else None) or {}
     facts = story.facts(run, holder)

@@ -65,6 +65,14 @@ def _driver(holder: Holder, told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_ORDER = {"began": 0, "step": 1, "cut": 1, "ended": 3}
+
+
+def ordered(history: Sequence[Happening]) -> list[Happening]:
+    """A story in the order in which it is told: a step, then what happened in it, also where both began at once."""
+    return sorted(history, key=lambda one: (one.at, _ORDER.get(one.kind, 2)))
+
+
 def happening(one: Happening) -> dict[str, Any]:
     """One line of a story as JSON values."""
     seconds = None if one.seconds is None else round(one.seconds, 3)
