@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,8 @@ from typing import Any
 import jsonschema
 import pytest
 from emulator import Emulator, compartment_id, make_seed
-from hyperexport import Ended, Hyperexport, Running
+from hyperexport import INSTALLED, Ended, Hyperexport, Running
+from postgres import Postgres
 
 import hypersdk.cli
 
@@ -666,3 +671,77 @@ def test_leftovers_on_page_three_of_many_compartments_are_found(
         "image-1999",
     ]
     assert [one["run_id"] for one in listed["leftovers"] if one["kind"] == "object"] == ["aaaaaaaaaaaa"]
+
+
+# ---------------------------------------------------------------- many machines, bad days, terminals
+
+
+def test_machines_on_one_database_sweep_for_each_other(
+    cloud: Emulator, hyper: Hyperexport, tmp_path: Path, vm: str, postgres: Postgres
+) -> None:
+    """With the run store in Postgres the runs of every machine are its own, whichever of them sweeps."""
+    other = elsewhere(cloud, tmp_path)
+    hyper.environ["HYPEREXPORT_STATE"] = other.environ["HYPEREXPORT_STATE"] = postgres.database()
+    run_id = leave(cloud, other, vm)
+    swept = gc(hyper, "--yes")
+    assert kinds(swept, run_id=run_id, standing="removable", deleted=True) == ["image", "object", "upload"]
+    assert left(cloud) == {}
+    assert "stays in the tenancy" not in other.run("runs", "show", run_id).out
+
+
+def test_a_bad_day_costs_time_and_no_thing(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """With every third call throttled or failed the sweep is complete, and deletes each thing once."""
+    leave(cloud, hyper, vm)
+    for number, status in enumerate((429, 503)):
+        cloud.fault("*", "error", status=status, code="Busy", times="any", probability=0.15, seed=number)
+    hyper.environ["HYPEREXPORT_RETRY_MAX_ATTEMPTS"] = "20"
+    swept = gc(hyper, "--yes")
+    cloud.control("DELETE", "faults")
+    assert (swept["complete"], kinds(swept, deleted=True)) == (True, ["image", "object", "upload"])
+    assert left(cloud) == {}
+
+
+def test_a_sweep_that_is_killed_is_finished_by_the_next_one(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """Kill -9 between two deletes: what is gone is gone, the rest is found again, and the ledger agrees."""
+    run_id = leave(cloud, hyper, vm)
+    cloud.fault("DeleteObject", "hold")
+    sweeping = hyper.start("gc", "--yes")
+    held(cloud, sweeping)
+    sweeping.kill()
+    cloud.control("POST", "release", {"all": True})
+    assert kinds(gc(hyper, "--yes"), deleted=True) == ["image"]
+    assert left(cloud) == {}
+    assert "stays in the tenancy" not in hyper.run("runs", "show", run_id).out
+
+
+def at_a_terminal(hyper: Hyperexport, answer: bytes, *arguments: str) -> tuple[int, str]:
+    """Run the command at a pseudo terminal, and answer its question; its exit code and all that it showed."""
+    line = [INSTALLED, *arguments, "--config-file", str(hyper.config_file), "--endpoint", hyper.emulator.endpoint]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        line, stdin=theirs, stdout=theirs, stderr=theirs, cwd=hyper.folder, env={**hyper.environ, "TERM": "dumb"}
+    )
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # EIO: the other side is closed
+        while piece := os.read(ours, 4096):
+            seen += piece
+            if seen.endswith(b"[y/N]: "):
+                os.write(ours, answer)
+    os.close(ours)
+    return process.wait(30), seen.decode()
+
+
+def test_on_a_terminal_it_asks(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """No means that nothing is deleted and nothing failed, --dry-run does not ask, yes deletes."""
+    leave(cloud, hyper, vm)
+    before = left(cloud)
+    code, shown = at_a_terminal(hyper, b"n\n", "gc")
+    assert (code, left(cloud)) == (0, before)
+    assert "delete 3 things" in shown
+    code, shown = at_a_terminal(hyper, b"y\n", "gc", "--dry-run")
+    assert (code, left(cloud)) == (0, before)
+    assert "[y/N]" not in shown
+    code, shown = at_a_terminal(hyper, b"y\n", "gc")
+    assert (code, left(cloud)) == (0, {})
+    assert "nothing is left" in shown.splitlines()[-1]

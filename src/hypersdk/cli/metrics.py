@@ -141,6 +141,8 @@ class Metrics:
         self.stalls = count("hyperexport_stalls", "Steps that did not move for long.", ["step"])
         self.exports = count("hyperexport_exports", "Exports that ended in this process.", ["outcome"])
         self.moved = gauge("hyperexport_last_moved_timestamp_seconds", "When bytes or a step moved last.")
+        # CPU, memory, open files: what every exporter serves of its own process.
+        prometheus.ProcessCollector(registry=self.registry)
         if runs is not None:
             self.registry.register(_Runs(runs))
         # Series that are there from the start: from nothing to one is no increase for Prometheus.

@@ -27,6 +27,9 @@ from hypersdk.transfer.uploads import uploadjournal
 
 GONE = "DELETED"
 
+TOLD_EVERY = 100_000
+"""Names of a bucket after which a person is told that the search goes on: some twenty seconds of listing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -261,7 +264,9 @@ class _Look:
         store, call = self._rooms.store, self._rooms.retrier.call
         facts = call("look at the bucket", partial(store.bucket, bucket))
         versions = facts.versioning != "Disabled"
-        for info in (store.versions if versions else store.list)(bucket):
+        for number, info in enumerate((store.versions if versions else store.list)(bucket), 1):
+            if number % TOLD_EVERY == 0:
+                self._rooms.note(f"bucket {bucket.bucket}: {number:,} names looked at")
             if run_id := rules.run_of_object(info.ref.name, self._known.owners):
                 self._add(rules.OBJECT, run_id, info.ref, info.ref.version, info.modified, info=info)
         for upload in store.list_multipart_uploads(bucket):

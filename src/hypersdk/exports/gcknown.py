@@ -37,7 +37,7 @@ class Known:
                 plan = ExportPlan.from_json(run.plan)
             except (errors.HypersdkError, KeyError, TypeError):
                 # Written by another version: its marks are known, what it made cannot be told.
-                self.owners[run.run_id] = Owner(run.run_id, unfinished=True, host=run.host, subject=run.subject)
+                self.owners[run.run_id] = Owner(run.run_id, readable=False, host=run.host, subject=run.subject)
                 continue
             self.plans[run.run_id] = plan
             images = frozenset(one.resource_id for one in self._images(run.run_id) if one.resource_id)

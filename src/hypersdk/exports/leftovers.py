@@ -112,6 +112,7 @@ class Owner:
         run_id: the run.
         unfinished: whether the same command resumes it.
         driven: whether a process drives it now.
+        readable: whether its plan can be read; one of another version of this program may not be.
         kept: whether its user asked to keep image and object.
         image_name: display name of its image.
         image_ids: images that its ledger names.
@@ -124,6 +125,7 @@ class Owner:
     run_id: str
     unfinished: bool = False
     driven: bool = False
+    readable: bool = True
     kept: bool = False
     image_name: str = ""
     image_ids: frozenset[str] = frozenset()
@@ -219,6 +221,8 @@ def judged(find: Find, owner: Owner | None, busy: frozenset[str], kept: frozense
     """
     if owner is None:
         return _of_another_store(find, busy, kept)
+    if not owner.readable:
+        return UNCLEAR, f"run {owner.run_id} was begun by another version of hypersdk, which can tell", ()
     if not owner.made(find):
         return UNCLEAR, f"run {owner.run_id} made nothing of this name; gc leaves it", _by_hand(find)
     return _of_a_run(find, owner, busy)
