@@ -25,6 +25,7 @@ INSTALLED = str(Path(sys.executable).with_name("hyperexport"))
 
 PRELOADED = (
     "hypersdk.cli.export",
+    "hypersdk.cli.fleet",
     "hypersdk.cli.runs",
     "hypersdk.providers.oci",
     "hypersdk.runs.store",
