@@ -186,6 +186,9 @@ class Login(Protocol):
     def worked(self) -> bool:
         """Whether the service has accepted them before."""
 
+    def heard(self, endpoint: str) -> None:
+        """Note a good answer to a request that moved a body, from this origin ("https://host:port")."""
+
     def explain(self, error: errors.HypersdkError) -> errors.HypersdkError:
         """A refusal that no renewal cures, as exactly as can be: `ClockSkewed`, `CredentialsEnded`, or as it is."""
 

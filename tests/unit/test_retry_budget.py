@@ -42,6 +42,9 @@ class FakeLogin:
     skewed: bool = False
     looks: int = 0
 
+    def heard(self, endpoint: str) -> None:
+        raise AssertionError(endpoint)
+
     def explain(self, error: errors.HypersdkError) -> errors.HypersdkError:
         if self.skewed:
             return errors.ClockSkewed(error.message, hint="an hour apart")

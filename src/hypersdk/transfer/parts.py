@@ -322,6 +322,8 @@ class PartLoop:
                 self._retrier.monitor.heard()
                 self._refreshed_in_vain = False
                 self._logins = 0
+                if self._retrier.login is not None:
+                    self._retrier.login.heard(completion.endpoint)
                 self._arrived += 1
                 now = self._retrier.waiter.clock()
                 self._lookout.done(this.part.moved - this.stood, now - this.began, now)

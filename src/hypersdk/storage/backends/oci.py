@@ -350,7 +350,9 @@ class OciStore:
             "POST", url, ref, headers=headers, expect=Expectation(needs="opc-request-id"), what=what
         )
         sign = partial(self._session.sign_json, body=body)
-        return self._wire.call(replace(request, sign=sign), body)
+        reply = self._wire.call(replace(request, sign=sign), body)
+        self._session.accepted = True
+        return reply
 
     def _head(self, ref: ObjectRef) -> Mapping[str, str]:
         _demand_name("look at object", ref)

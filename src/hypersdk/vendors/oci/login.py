@@ -7,6 +7,7 @@ its token in place, so it may be read half-written). Clocks that are too far apa
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from hypersdk import errors
 from hypersdk.vendors.oci.session import OciSession
@@ -26,12 +27,19 @@ class Login:
 
     def __init__(self, session: OciSession) -> None:
         self._session = session
+        parts = urlsplit(session.object_storage_url)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
         self._seen = self._marks()
 
     @property
     def worked(self) -> bool:
         """Whether the service has accepted the session before."""
         return self._session.accepted
+
+    def heard(self, endpoint: str) -> None:
+        """Note a good answer of an origin; only Object Storage's own says anything about the session."""
+        if endpoint == self._origin:
+            self._session.accepted = True
 
     def explain(self, error: errors.HypersdkError) -> errors.HypersdkError:
         """A refusal that no renewal cures, as exactly as it can be told.
