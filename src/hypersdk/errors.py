@@ -33,6 +33,7 @@ where an error has no hint of its own.
     ├── RequestRefused                any other 4xx: repeating it cannot help                   exit 1
     ├── OperationFailed               the cloud's own work ended badly                          exit 1
     ├── FileError                     local file system refused                                 exit 1
+    │   ├── FileInUse                 another process is writing it
     │   ├── DiskFull                  ENOSPC, EDQUOT, EFBIG: finished parts are kept            exit 8
     │   └── DestinationExists         the final name is taken                                   exit 6
     ├── ToolMissing                   a program that we need is not installed                   exit 6
@@ -475,6 +476,15 @@ class DiskFull(FileError):
     remedy = "make room and repeat the command: finished parts are kept and not fetched again"
     example = ".hx-0123456789ab.partial: No space left on device"
     exit_code = 8
+
+
+class FileInUse(FileError):
+    """Another process is writing this very file."""
+
+    code = "file-in-use"
+    causes: ClassVar[tuple[str, ...]] = ("two commands write to the same place at once",)
+    remedy = "wait for the other one, or stop it; two processes never write one file"
+    example = "another process is writing .hx-0123456789ab.partial"
 
 
 class DestinationExists(FileError):

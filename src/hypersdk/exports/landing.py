@@ -97,15 +97,33 @@ def _look_again(ctx: Context, target: Target) -> ObjectInfo:
 
 def _fetch(ctx: Context, step: Step, info: ObjectInfo, path: str) -> SealedPartial:
     rooms = ctx.rooms
-    return download(
-        rooms.store,
-        info,
-        path,
-        wire=rooms.wire,
-        retrier=rooms.retrier,
-        options=rooms.transfer,
-        advanced=_advanced(ctx, step),
-    )
+
+    def fetch() -> SealedPartial | None:
+        try:
+            return download(
+                rooms.store,
+                info,
+                path,
+                wire=rooms.wire,
+                retrier=rooms.retrier,
+                options=rooms.transfer,
+                advanced=_advanced(ctx, step),
+            )
+        except errors.FileInUse:
+            # Whoever drove the run before us may be suspended, or about to notice; it leaves once it wakes.
+            if not ctx.drive.taken_over:
+                raise
+            return None
+
+    reason = f"the former process of run {ctx.plan.run_id} still has {path} open"
+    sealed = rooms.waiter.wait_for(reason, fetch, every=IN_USE_EVERY, longest=rooms.host_grace)
+    if sealed is None:
+        raise errors.FileInUse(f"another process is writing {path}", resource=path, hint="stop it, then go on")
+    return sealed
+
+
+IN_USE_EVERY = 5.0
+"""Seconds between two tries to open a file that a former process of the run has open."""
 
 
 def run_verify(ctx: Context, step: Step) -> Mapping[str, Any]:

@@ -33,6 +33,11 @@ class Drive:
         self.run_id = run_id
         self._lease = lease
 
+    @property
+    def taken_over(self) -> bool:
+        """Whether somebody drove the run before."""
+        return self._lease.epoch > 1
+
     def results(self) -> dict[str, Mapping[str, Any]]:
         """Stored results of the finished steps, by name."""
         table = schema.STEPS

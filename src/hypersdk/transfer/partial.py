@@ -366,7 +366,7 @@ class Partial:
             # Said aloud, because a sync that outlives us holds the same open file.
             opened.callback(fcntl.flock, file, fcntl.LOCK_UN)
         except BlockingIOError:
-            raise errors.FileError(
+            raise errors.FileInUse(
                 f"another process is writing {self.path}",
                 resource=self.path,
                 hint="wait for it, or stop it; two processes never write one file",
