@@ -15,6 +15,7 @@ import click
 from hypersdk import errors
 from hypersdk.cli import fleetplan
 from hypersdk.cli.context import CliContext, open_context
+from hypersdk.cli.jsonl import JsonLines, last_line
 from hypersdk.cli.metrics import FleetCounts, metrics_option, serving
 from hypersdk.cli.options import connection_options, flags_of, output_options, setting_option
 from hypersdk.cli.outcomes import code_of
@@ -70,6 +71,7 @@ STDIN = "-"
 @click.option("--allow-empty", is_flag=True, help="That nothing was selected is fine.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; create nothing.")
 @click.option("--detach", is_flag=True, help="Leave it to the workers instead of watching them.")
+@click.option("--jsonl", is_flag=True, help="Print events and outcomes as they come, one JSON document per line.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before the exports begin.")
 @metrics_option
 @setting_option("--bwlimit", "bandwidth_limit", "Bytes per second in all, or '08:00,20M 19:00,off'.", metavar="RATE")
@@ -87,7 +89,8 @@ def command(ctx: click.Context, /, **given: Any) -> int:
     regions = given["regions"] or file.regions
     if regions:
         flags_of(ctx)["region"] = regions[0]
-    with open_context(ctx) as context:
+    lines = JsonLines() if given["jsonl"] else None
+    with last_line(lines), open_context(ctx) as context:
         if given["retry"]:
             from hypersdk.cli.fleetrun import retry_plan
 
@@ -110,10 +113,13 @@ def command(ctx: click.Context, /, **given: Any) -> int:
         with serving(given["metrics"], context.out.note, partial(census, context.wiring.runs)) as counts:
             told = () if counts is None else (FleetCounts(counts),)
             detach = given["detach"]
-            return execute(context, plan, allow_empty=given["allow_empty"], told=told, detach=detach)
+            return execute(context, plan, allow_empty=given["allow_empty"], told=told, detach=detach, lines=lines)
 
 
 def _check(given: Mapping[str, Any]) -> None:
+    for other in ("dry_run", "detach"):
+        if given["jsonl"] and given[other]:
+            raise errors.UsageError(f"--jsonl and --{other.replace('_', '-')} exclude each other")
     sources = [name for name in ("file", "expression", "retry") if given[name] is not None]
     if len(sources) != 1:
         raise errors.UsageError(

@@ -123,6 +123,10 @@ class Board:
         """Bytes per second of an export; None while unknown."""
         return row.rate.at(self.clock())
 
+    def rate(self) -> float | None:
+        """Bytes per second of all of them; None while unknown."""
+        return self._rate.at(self.clock())
+
     def left(self) -> float | None:
         """Seconds to the end, if exports go on to take what they took; None while nothing is known."""
         with self._lock:
@@ -147,7 +151,7 @@ class Board:
             said.append(f"{len(self._rows)} running")
             if self.waiting:
                 said.append(f"{self.waiting} waiting" + (f" ({self.why})" if self.why else ""))
-            rate = self._rate.at(self.clock())
+            rate = self.rate()
             moved = format_size(self.wire) + ("" if rate is None else f", {format_size(rate)}/s")
             return f"{len(self.outcomes)} of {self.total}: {', '.join(said)}; {moved}, ETA {format_left(self.left())}"
 

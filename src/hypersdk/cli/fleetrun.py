@@ -12,7 +12,9 @@ import click
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.fleetboard import Board
+from hypersdk.cli.fleetlines import FleetLines
 from hypersdk.cli.fleetview import shown
+from hypersdk.cli.jsonl import JsonLines
 from hypersdk.cli.outcomes import WELL, code_of
 from hypersdk.cli.output import Output, printable
 from hypersdk.exports.api import plan_of
@@ -33,6 +35,7 @@ def execute(
     allow_empty: bool = False,
     told: tuple[Watch, ...] = (),
     detach: bool = False,
+    lines: JsonLines | None = None,
 ) -> int:
     """Record a fleet, carry it out on this machine or watch workers do it, and print how each instance ended.
 
@@ -40,8 +43,9 @@ def execute(
         context: configuration, rooms, output.
         plan: what to do.
         allow_empty: that nothing was selected is fine.
-        told: further watchers, such as one that writes JSON lines.
+        told: further watchers, such as one that counts.
         detach: leave it to the workers.
+        lines: prints what happens for programs; None = nobody asked.
 
     Returns:
         The exit code.
@@ -63,21 +67,32 @@ def execute(
         if detach:
             out.note(f"left to the workers; end it: hyperexport runs cancel {fleet.fleet_id}")
             return 0
-    expected = {item.number: item.seconds for item in plan.items if item.seconds is not None}
-    board = Board(
-        [item.number for item in plan.items],
-        lambda run_id: plan_of(wiring.runs.run(run_id)),
-        expected,
-        clock=wiring.waiter.clock,
-    )
+    board = _board(context, plan)
+    items = {item.number: item for item in plan.items}
+    if lines is not None:
+        lines("fleet_started", {"fleet_id": fleet.fleet_id, "subject": fleet.subject, "items": len(plan.items)})
+        printed = FleetLines(lines, board, wiring.waiter.stop, lambda outcome: _row(items[outcome.number], outcome))
+        told = (*told, printed)
     with shown(board, out, terminal=sys.stderr.isatty(), told=told) as watch:
         if url is None:
             outcomes = local.go_on(fleet, wiring, watch)
         else:
             outcomes = dispatch.watch_over(fleet, wiring.runs, url, watch, wiring.waiter)
+    if lines is not None and printed.broken is not None:
+        raise printed.broken
     code = code_of([(each.kind, each.exit_code) for each in outcomes], allow_empty=allow_empty)
-    _print(out, fleet, plan, outcomes, {"seconds": round(time.monotonic() - began, 3), "exit_code": code})
+    result = _result(fleet, [_row(items[each.number], each) for each in outcomes])
+    result |= {"seconds": round(time.monotonic() - began, 3), "exit_code": code}
+    if lines is not None:
+        lines("ended", {"exit_code": code, "result": result, "error": None})
+    _print(out, result, as_lines=lines is not None)
     return code
+
+
+def _board(context: CliContext, plan: FleetPlan) -> Board:
+    runs, clock = context.wiring.runs, context.wiring.waiter.clock
+    expected = {item.number: item.seconds for item in plan.items if item.seconds is not None}
+    return Board([item.number for item in plan.items], lambda run_id: plan_of(runs.run(run_id)), expected, clock=clock)
 
 
 def retry_plan(context: CliContext, fleet_id: str) -> FleetPlan:
@@ -101,20 +116,28 @@ def retry_command(fleet_id: str) -> str:
     return f"hyperexport fleet --retry {fleet_id}"
 
 
-def _print(out: Output, fleet: Fleet, plan: FleetPlan, outcomes: Sequence[Outcome], ended: Mapping[str, Any]) -> None:
-    items = {item.number: item for item in plan.items}
-    bad = [outcome for outcome in outcomes if outcome.kind not in WELL]
-    rows = [_row(items[outcome.number], outcome) for outcome in outcomes]
-    counts = {kind: sum(outcome.kind == kind for outcome in outcomes) for kind in OUTCOMES}
-    retry = retry_command(fleet.fleet_id) if bad else None
+def _result(fleet: Fleet, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How a fleet ended, as JSON values; its form is `schemas/fleet.schema.json`."""
+    counts = {kind: sum(row["outcome"] == kind for row in rows) for kind in OUTCOMES}
+    retry = retry_command(fleet.fleet_id) if any(row["outcome"] not in WELL for row in rows) else None
+    return {
+        "fleet_id": fleet.fleet_id,
+        "subject": fleet.subject,
+        "items": list(rows),
+        "counts": counts,
+        "retry": retry,
+    }
+
+
+def _print(out: Output, result: Mapping[str, Any], *, as_lines: bool) -> None:
+    rows, counts, retry = result["items"], result["counts"], result["retry"]
     if out.as_json:
-        about = {"fleet_id": fleet.fleet_id, "subject": fleet.subject, "items": rows, "counts": counts}
-        out.json({"fleet": {**about, "retry": retry, **ended}})
-    else:
+        out.json({"fleet": result})
+    elif not as_lines:
         out.table("items", [row for row in rows if out.verbose or row["outcome"] not in WELL], COLUMNS)
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing was selected"
-    _tell(out, f"fleet {fleet.fleet_id}: {said}", loud=bool(bad) or not outcomes)
-    if any(outcome.kind == INTERRUPTED for outcome in outcomes):
+    _tell(out, f"fleet {result['fleet_id']}: {said}", loud=retry is not None or not rows)
+    if counts[INTERRUPTED]:
         out.note("the same command goes on with it")
     elif retry is not None:
         out.note(f"again with those that were not exported: {retry}")
