@@ -1,4 +1,4 @@
-"""Signals in every step of an export: a defined end, nothing lost, nothing made twice (docs/signals.md)."""
+"""Signals in every step of an export: a defined end, nothing lost, nothing made twice (docs/runs.md)."""
 
 from __future__ import annotations
 
