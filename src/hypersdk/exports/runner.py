@@ -14,6 +14,7 @@ from hypersdk import errors, events
 from hypersdk.exports import steps
 from hypersdk.exports.cleanup import clean_up, leftovers, stays
 from hypersdk.exports.context import Context
+from hypersdk.exports.permissions import still_permitted
 from hypersdk.exports.plan import Step
 from hypersdk.exports.watch import STORE_FAILS, Watch
 from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, REFUSED, Run
@@ -94,7 +95,8 @@ def _run_step(ctx: Context, step: Step) -> None:
     ctx.rooms.waiter.tick()
     report(events.StepStarted(run_id, step.name, steps.title(ctx, step)))
     ctx.drive.start_step(step.name)
-    result = steps.KINDS[step.kind].run(ctx, step)
+    with still_permitted(ctx, step):
+        result = steps.KINDS[step.kind].run(ctx, step)
     ctx.store_result(step, result)
     report(events.StepFinished(run_id, step.name, steps.detail(ctx, step, result)))
 
