@@ -195,8 +195,12 @@ class Login(Protocol):
     def ask(self) -> str | None:
         """What somebody has to do, as a reason to wait; None = nobody can do anything that we would notice."""
 
-    def changed(self) -> bool:
-        """Whether other credentials are there since the last look."""
+    @property
+    def found(self) -> int:
+        """How often other credentials were found so far."""
+
+    def look(self) -> None:
+        """Look for other credentials. Several threads may, and all of them go on when one finds some."""
 
 
 def _local_now() -> datetime:
@@ -295,9 +299,13 @@ class Retrier:
         login = self.login
         assert login is not None
         longest = min(LOGIN_EVERY, LOGIN_FIRST * 2.0 ** min(before, KNOWN_DELAYS))
-        self.waiter.wait_for(
-            login.ask() or "", lambda: True if login.changed() else None, longest=longest, kind=events.LOGIN
-        )
+        known = login.found
+
+        def others() -> bool | None:
+            login.look()
+            return login.found != known or None
+
+        self.waiter.wait_for(login.ask() or "", others, longest=longest, kind=events.LOGIN)
 
 
 class _Repeats:
@@ -355,7 +363,7 @@ class _Repeats:
             self._signed_anew = True
             found = retrier.sign_anew(error)
             if found is None:
-                retrier.waiter.report(events.Retried(self._what, error.code))
+                retrier.waiter.report(events.Retried(self._what, error.code, error.request_id))
                 return
             told = found
         told = retrier.explain(told)
@@ -373,5 +381,5 @@ class _Repeats:
         delay = budget.spend(error, took, retrier.random)
         if delay is None:
             raise retrier.give_up(error, budget)
-        retrier.waiter.report(events.Retried(self._what, error.code))
+        retrier.waiter.report(events.Retried(self._what, error.code, error.request_id))
         retrier.waiter.pause(delay, f"{self._what}: {error.message} ({budget.tries})", kind=events.RETRY)

@@ -53,9 +53,12 @@ class FakeLogin:
     def ask(self) -> str | None:
         return self.asks
 
-    def changed(self) -> bool:
+    @property
+    def found(self) -> int:
+        return int(self.world.now >= self.renewed_at)
+
+    def look(self) -> None:
         self.looks += 1
-        return self.world.now >= self.renewed_at
 
 
 @dataclass

@@ -6,6 +6,8 @@ its token in place, so it may be read half-written). Clocks that are too far apa
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +32,8 @@ class Login:
         parts = urlsplit(session.object_storage_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._seen = self._marks()
+        self._found = 0
+        self._looking = threading.Lock()
 
     @property
     def worked(self) -> bool:
@@ -62,17 +66,21 @@ class Login:
         """What somebody has to do; None = there is no file by which we would notice it."""
         return self._session.ask_for_login() if self._session.files else None
 
-    def changed(self) -> bool:
-        """Whether one of the files has changed since the last look, and holds something to sign with."""
-        marks = self._marks()
-        if marks == self._seen:
-            return False
-        self._seen = marks
-        try:
-            self._session.refresh()
-        except errors.AuthError:
-            return False
-        return True
+    @property
+    def found(self) -> int:
+        """How often other credentials were found so far."""
+        return self._found
+
+    def look(self) -> None:
+        """See whether one of the files has changed since the last look, and holds something to sign with."""
+        with self._looking:
+            marks = self._marks()
+            if marks == self._seen:
+                return
+            self._seen = marks
+            with suppress(errors.AuthError):
+                self._session.refresh()
+                self._found += 1
 
     def _marks(self) -> Mark:
         return tuple(_mark(path) for path in self._session.files)
