@@ -9,6 +9,7 @@ import click
 from hypersdk import errors, events
 from hypersdk.cli import story
 from hypersdk.cli.context import CliContext
+from hypersdk.cli.exportresult import print_result
 from hypersdk.cli.following import Follower
 from hypersdk.cli.output import printable
 from hypersdk.cli.progress import progress
@@ -55,8 +56,6 @@ def attach_to(context: CliContext, run_id: str) -> int:
 
 
 def _tell_end(context: CliContext, run: Run) -> int:
-    from hypersdk.cli.export import print_result
-
     runs, out = context.wiring.runs, context.out
     plan = ExportPlan.from_json(run.plan, any_version=True)
     if run.state == DONE:

@@ -16,6 +16,7 @@ import click
 
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
+from hypersdk.cli.exportresult import print_result
 from hypersdk.cli.options import arguments_of, connection_arguments, flags_of
 from hypersdk.cli.output import Output
 from hypersdk.cli.pasting import DRIVE
@@ -51,8 +52,6 @@ def detach_export(
     Returns:
         0, or the exit code of an export that ended before it could be left alone.
     """
-    from hypersdk.cli.export import print_result
-
     rooms, out = context.wiring.export_rooms, context.out
     begun = api.begin_export(rooms, found, options, around)
     if isinstance(begun, ExportResult):

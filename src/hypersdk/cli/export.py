@@ -14,6 +14,7 @@ import click
 
 from hypersdk import errors, events
 from hypersdk.cli.context import CliContext, open_context
+from hypersdk.cli.exportresult import print_result, to_json
 from hypersdk.cli.jsonl import JsonLines, RunLines, ended_facts, last_line
 from hypersdk.cli.metrics import counting, metrics_option, serving, watched
 from hypersdk.cli.options import (
@@ -24,14 +25,14 @@ from hypersdk.cli.options import (
     setting_option,
     verification_options,
 )
-from hypersdk.cli.output import Output, moment, printable
+from hypersdk.cli.output import Output, printable
 from hypersdk.cli.pasting import foreground_arguments, shown_command
 from hypersdk.cli.progress import progress
 from hypersdk.exports import api
 from hypersdk.exports.options import FORMATS, ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings
-from hypersdk.exports.result import ExportedDisk, ExportResult
-from hypersdk.model import Instance, format_size
+from hypersdk.exports.result import ExportResult
+from hypersdk.model import Instance
 from hypersdk.runs.census import census
 from hypersdk.storage import url
 
@@ -128,25 +129,26 @@ def _watched(
 ) -> int:
     """Show a run while it is driven, and print what came out of it."""
     waiter = context.wiring.waiter
+    told = None if lines is None else RunLines(lines, waiter.stop, waiter.clock)
     runs = partial(census, context.wiring.runs)
     with (
         serving(metrics, context.out.note, runs) as counts,
         progress(context.out, terminal=sys.stderr.isatty()) as shown,
     ):
         waiter.report = watched(shown, counts)
-        if lines is None:
-            print_result(context.out, counting(drive, counts))
-            return 0
-        told = RunLines(lines, waiter.stop, waiter.clock)
-        waiter.report = events.several(waiter.report, told)
+        if told is not None:
+            waiter.report = events.several(waiter.report, told)
         try:
             result = counting(drive, counts)
         except errors.Interrupted as stopped:
-            if told.broken is None:
+            if told is None or told.broken is None:
                 raise
             for note in getattr(stopped, "__notes__", ()):
                 context.out.note(printable(note))
             raise told.broken from None
+    if told is None:
+        print_result(context.out, result)
+        return 0
     told.emit("ended", ended_facts(to_json(result)))
     if told.broken is not None:
         raise told.broken
@@ -281,61 +283,3 @@ def _print_plan(out: Output, plan: ExportPlan) -> None:
             "run": plan.run_id,
         },
     )
-
-
-def print_result(out: Output, result: ExportResult) -> None:
-    """Print what came out of an export."""
-    if out.as_json:
-        out.json({"export": to_json(result)})
-        return
-    facts: dict[str, Any] = {"instance": f"{result.instance_name} ({result.instance_id})"}
-    for disk in result.disks:
-        facts |= _disk_lines(disk, "" if len(result.disks) == 1 else f"{disk.format} ")
-    facts["complete"] = result.complete or "no: only the boot volume, see the manifest for what was left out"
-    facts["run"] = result.run_id
-    out.facts("export", facts)
-    if result.already:
-        out.line(f"already exported at {result.finished.astimezone():%Y-%m-%d %H:%M}; nothing was created")
-    for line in result.left:
-        out.note(f"stays in the tenancy: {line}")
-
-
-def _disk_lines(disk: ExportedDisk, label: str) -> dict[str, Any]:
-    lines: dict[str, Any] = {f"{label}disk": " and ".join(place for place in (disk.path, disk.object_url) if place)}
-    lines[f"{label}size"] = f"{format_size(disk.size)} ({disk.size} bytes), {disk.format}"
-    if disk.virtual_size is not None:
-        lines[f"{label}virtual size"] = f"{format_size(disk.virtual_size)} ({disk.virtual_size} bytes)"
-    for checksum in disk.checksums:
-        lines[f"{label}{checksum.algorithm}"] = checksum.value
-    lines[f"{label}proven"] = disk.proof
-    lines[f"{label}manifest"] = disk.manifest
-    return lines
-
-
-def to_json(result: ExportResult) -> dict[str, Any]:
-    """A result as JSON values; its form is `schemas/export.schema.json`."""
-    return {
-        "run_id": result.run_id,
-        "already_exported": result.already,
-        "instance_id": result.instance_id,
-        "instance_name": result.instance_name,
-        "image_id": result.image_id,
-        "image_name": result.image_name,
-        "finished": moment(result.finished),
-        "duration_seconds": round(result.duration, 3),
-        "complete": result.complete,
-        "stays_in_tenancy": list(result.left),
-        "disks": [
-            {
-                "format": disk.format,
-                "path": disk.path,
-                "object_url": disk.object_url,
-                "size": disk.size,
-                "virtual_size": disk.virtual_size,
-                "checksums": {one.algorithm: one.value for one in disk.checksums},
-                "proof": list(disk.proof),
-                "manifest": disk.manifest,
-            }
-            for disk in result.disks
-        ],
-    }

@@ -10,11 +10,11 @@ import click
 
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
-from hypersdk.cli.export import print_result
+from hypersdk.cli.exportresult import print_result
 from hypersdk.cli.outcomes import code_of
 from hypersdk.cli.output import printable
 from hypersdk.cli.progress import progress
-from hypersdk.cli.runs import to_rows
+from hypersdk.cli.runshow import to_rows
 from hypersdk.exports import api
 from hypersdk.exports.result import ExportResult
 from hypersdk.runs.records import Run

@@ -355,7 +355,7 @@ class PartLoop:
                 return
             raise self._retrier.give_up(error, this.budget)
         self._last_error = error.message
-        self._retrier.waiter.report(events.Retried(self._what, error.code))
+        self._retrier.waiter.report(events.Retried(self._what, error.code, error.request_id))
         self._again(this, delay)
 
     def _spend(self, this: _Try, error: errors.HypersdkError) -> float | None:
@@ -386,7 +386,7 @@ class PartLoop:
             if found is None:
                 self._credentials += 1
                 self._refreshed_in_vain = True
-                retrier.waiter.report(events.Retried(self._what, error.code))
+                retrier.waiter.report(events.Retried(self._what, error.code, error.request_id))
                 return None
             told = found
         told = retrier.explain(told)
