@@ -26,6 +26,8 @@ INSTALLED = str(Path(sys.executable).with_name("hyperexport"))
 PRELOADED = (
     "hypersdk.cli.export",
     "hypersdk.cli.fleet",
+    "hypersdk.cli.fleetrun",
+    "hypersdk.cli.fleet",
     "hypersdk.cli.runs",
     "hypersdk.providers.oci",
     "hypersdk.runs.store",
