@@ -128,7 +128,7 @@ def begin_export(
     latest = rooms.runs.latest(key)
     if latest is not None and latest.unfinished and (options.new or latest.cancel):
         rooms.note(f"run {latest.run_id} is cancelled first")
-        cancel_run(rooms, latest.run_id)
+        _cancel_first(rooms, latest.run_id)
         latest = rooms.runs.latest(key)
     if latest is not None and latest.state == DONE and not (options.overwrite or options.new):
         plan = _new_plan(rooms, instance, options, around, latest)
@@ -255,6 +255,17 @@ def cancel_run(rooms: ExportRooms, run_id: str) -> list[str]:
         before = rooms.runs.run(run.run_id)
         ctx = Context(rooms, plan, ExportOptions(), held, held.results())
         return runner.cancel(ctx, before) if before.unfinished else runner.cancel(ctx, before, before.state)
+
+
+def _cancel_first(rooms: ExportRooms, run_id: str) -> None:
+    """Cancel a run; whoever drives it cleans up, and is waited for."""
+    runs = rooms.runs
+    while runs.run(run_id).unfinished:
+        try:
+            cancel_run(rooms, run_id)
+        except errors.RunDriven:
+            free = f"{driver_of(runs, run_id)} cleans up run {run_id}"
+            rooms.waiter.wait_for(free, lambda: None if runs.is_driven(run_id) else True, every=LOOKED_AT)
 
 
 LOOKED_AT = 1.0

@@ -59,6 +59,11 @@ class Logbook:
             path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
             self._open()
 
+    @property
+    def usable(self) -> bool:
+        """Whether lines are written."""
+        return self._descriptor is not None
+
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:

@@ -53,7 +53,8 @@ class Watch:
         self._chronicle = Chronicle(rooms.now, self._clock)
         self._log = None if rooms.logs is None else Logbook(log_path(rooms.logs, run.run_id), rooms.now, self._clock)
         owner = f"{rooms.runs.host}, process {os.getpid()}"
-        self._position = Position(ctx.plan, owner, None if self._log is None else str(self._log.path), rooms.now)
+        path = str(self._log.path) if self._log is not None and self._log.usable else None
+        self._position = Position(ctx.plan, owner, path, rooms.now)
         self._stalls = StallDetector(self._usual, self._clock())
         self._before = rooms.waiter.report
         self._due = self._ticked = self._clock()
@@ -102,7 +103,7 @@ class Watch:
             self._chronicle(events.Note(line))
         self._chronicle.end(state if error is None else f"{state}: {error}")
         self._position.facts.ending = ending(error)
-        if error is not None and self._log is not None:
+        if error is not None and self._log is not None and self._log.usable:
             error.__notes__ = [f"log file: {self._log.path}", *getattr(error, "__notes__", ())]
         with suppress(*STORE_FAILS):  # the store says so itself when the state is written
             self._write()
