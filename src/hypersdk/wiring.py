@@ -103,7 +103,9 @@ class Wiring:
         first = Retrier(self.config.retry, self.waiter, NetworkMonitor(None))
         again = self.config.again
         session = open_session(self.config.oci, call=first.call, again=None if again is None else lambda: again().oci)
-        self.retrier.login = Login(session)
+        self.retrier.login = login = Login(session, self.waiter.report)
+        self.waiter.hooks.append(login.remind)
+        self._cleanup.callback(self.waiter.hooks.remove, login.remind)
         return session
 
     @cached_property

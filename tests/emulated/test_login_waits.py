@@ -114,6 +114,24 @@ def test_a_download_waits_for_a_login(cloud: Emulator, somebody, tmp_path: Path)
     assert statuses.count(401) <= 4, "while it waits it does not bother the service"
 
 
+def test_a_token_that_is_over_by_its_own_word_is_waited_for(cloud: Emulator, somebody, tmp_path: Path) -> None:
+    """Nothing signs any more, so nothing is sent; it says when it ended, and that `oci session refresh` is too late."""
+    who, start = somebody("security_token"), mark(cloud)
+    who.seconds = 3
+    cloud.fault("GetObject", "delay", times=8, seconds=1.0)
+    running = command(who, tmp_path).start("cp", f"oci://{cloud.namespace}/exports/big", "big")
+    until(lambda: LOG_IN in running.err, running)
+    assert "the session ends at" in running.err, "it was reminded of before"
+    assert "too late for `oci session refresh --profile DEFAULT`" in running.err
+    cloud.control("DELETE", "faults")
+    who.seconds = 1200
+    who.renew()
+    done = running.wait()
+    assert done.code == 0, done.err
+    assert (tmp_path / "big").read_bytes() == BODY
+    assert seen(cloud, start, "GetObject").count(206) == PARTS
+
+
 def test_an_upload_waits_for_a_login(cloud: Emulator, somebody, tmp_path: Path) -> None:
     """The same on the way up: no part is sent twice, the object is whole."""
     who, start = somebody("security_token"), mark(cloud)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hypersdk import errors
+from hypersdk import errors, events
 from hypersdk.network import NetworkMonitor
 from hypersdk.retry import Retrier, RetryPolicy
+from hypersdk.vendors.oci.credentials import OciSettings
 from hypersdk.vendors.oci.login import Login
 from hypersdk.waiting import Waiter
 
@@ -27,11 +29,19 @@ class Session:
     object_storage_url: str = "https://objectstorage.test:8443"
     refreshed: int = 0
     forgotten: int = 0
+    kind: str = "security_token"
+    settings: OciSettings = field(default_factory=lambda: OciSettings(profile="PROD"))
+    now: datetime = datetime(2026, 11, 25, 14, 0, 0, tzinfo=UTC)
+    expires: datetime | None = None
     lock: Any = field(default_factory=threading.Lock)
 
     @property
     def files(self) -> tuple[str, ...]:
         return (str(self.token), str(self.token.with_name("absent"))) if self.watched else ()
+
+    def ends_within(self, seconds: float) -> bool:
+        assert self.expires is not None
+        return (self.expires - self.now).total_seconds() <= seconds
 
     def ask_for_login(self) -> str:
         return "log in"
@@ -119,6 +129,28 @@ def test_without_files_nobody_is_asked(session: Session) -> None:
     """An instance principal has no file that somebody could renew: no reason to wait."""
     session.watched = False
     assert login_of(session).ask() is None
+
+
+def test_a_session_that_is_about_to_end_is_reminded_of_once(session: Session) -> None:
+    """In its last ten minutes one line says how to refresh it; a refreshed one is not spoken of until its own end."""
+    told: list[events.Event] = []
+    login = Login(session, told.append)  # type: ignore[arg-type]  # what it needs of a session is here
+    session.expires = session.now + timedelta(minutes=11)
+    login.remind()
+    assert told == []
+    session.now += timedelta(minutes=2)
+    login.remind()
+    login.remind()
+    command = "`oci session refresh --profile PROD`"
+    assert told == [
+        events.Note(f"the session ends at 2026-11-25 14:11:00 UTC: {command} before that, and nothing has to wait")
+    ]
+    session.token.write_text("refreshed")
+    session.expires = session.now + timedelta(minutes=30)
+    login.remind()
+    session.kind, session.expires = "instance_principal", session.now
+    login.remind()
+    assert len(told) == 1
 
 
 def test_every_thread_goes_on_when_one_finds_the_new_token(session: Session) -> None:

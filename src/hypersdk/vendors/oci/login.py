@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from hypersdk import errors
+from hypersdk import errors, events
+from hypersdk.vendors.oci.credentials import SECURITY_TOKEN
 from hypersdk.vendors.oci.session import OciSession
 
 _WEB = ("https://", "http://")
 """How the names of what is not OCI's begin: no credentials of ours are to blame for those."""
+
+REMIND = 600.0
+"""Seconds before the end of a session from which on we remind of it: time enough to read it and to type a line."""
 
 Mark = tuple[tuple[int, int, int] | None, ...]
 
@@ -25,10 +30,13 @@ class Login:
 
     Args:
         session: signed in.
+        report: hears that a session is about to end.
     """
 
-    def __init__(self, session: OciSession) -> None:
+    def __init__(self, session: OciSession, report: events.Reporter = events.null_reporter) -> None:
         self._session = session
+        self._report = report
+        self._reminded: datetime | None = None
         parts = urlsplit(session.object_storage_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._seen = self._marks()
@@ -81,6 +89,21 @@ class Login:
             with suppress(errors.AuthError):
                 self._session.refresh()
                 self._found += 1
+
+    def remind(self) -> None:
+        """Say once, in the last minutes of a session that nobody has refreshed, how it is refreshed. A tick hook."""
+        session = self._session
+        if session.kind != SECURITY_TOKEN or not session.ends_within(REMIND):
+            return
+        self.look()
+        if session.ends_within(REMIND) and session.expires != self._reminded:
+            self._reminded = session.expires
+            self._report(
+                events.Note(
+                    f"the session ends at {session.expires:%Y-%m-%d %H:%M:%S} UTC: "
+                    f"`oci session refresh --profile {session.settings.profile}` before that, and nothing has to wait"
+                )
+            )
 
     def _marks(self) -> Mark:
         return tuple(_mark(path) for path in self._session.files)

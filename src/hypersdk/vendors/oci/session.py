@@ -146,6 +146,11 @@ class OciSession:
         expires = self._last.expires
         return None if expires is None else datetime.fromtimestamp(expires, UTC)
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether what signs now ends that soon, unless it is renewed."""
+        expires = self._last.expires
+        return expires is not None and expires - self._now().timestamp() <= seconds
+
     @property
     def _last(self) -> Grant:
         grant = self._renewal.last
