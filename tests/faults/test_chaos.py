@@ -18,8 +18,8 @@ HURRICANE = Weather(
     slots=4,
     kills=200,
     drop_after=2_000_000,
-    transition_seconds=4.0,
-    pause=1.6,
+    transition_seconds=12.0,
+    pause=1.4,
     suspended=60.0,
     patience=1800.0,
 )

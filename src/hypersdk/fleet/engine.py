@@ -12,16 +12,17 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from hypersdk import errors
+from hypersdk.fleet.claims import FLEET, HOST, Claims, keep_to
 from hypersdk.fleet.nouns import Limits
 from hypersdk.runs.presence import Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dbos import EnqueueOptions, Queue, WorkflowStatus
+    from dbos import EnqueueOptions, WorkflowStatus
 
 NAME = "hypersdk"
 SCHEMA = "hypersdk_queue"
@@ -32,10 +33,6 @@ VERSION = "exports-1"
 
 WORKFLOW = "drive-run"
 STEP = "carry-out"
-
-FLEET = "fleet-"
-HOST = "host-"
-"""Queues: one for each fleet, and one for each host whose disk holds what a run has fetched so far."""
 
 POLL_EVERY = 1.0
 """Seconds between two looks of a worker at a queue."""
@@ -276,10 +273,8 @@ class Server:
     def __init__(self, url: str, seat: Seat, slots: int, jobs: JobQueue, work: Callable[[str], Ending]) -> None:
         _make_safe()
         from dbos import DBOS, DBOSPortableJSONSerializer
+        from dbos._sys_db import SystemDatabase
 
-        self._host = seat.host
-        self._slots = slots
-        self._full = False
         self._dbos = DBOS(
             config={
                 "name": NAME,
@@ -295,12 +290,19 @@ class Server:
             }
         )
 
+        # In the class: the engine begins to take jobs before its launch is over.
+        self._claims = Claims(slots, host_queue(seat.host), self._dbos._active_workflows_set.activeList)  # noqa: SLF001 - see claims.py
+        keep_to(self._claims, SystemDatabase)
+
         @DBOS.step(name=STEP)
         def carry_out(job_id: str) -> str:
-            ending = work(job_id)
-            if ending.queue is not None:
-                jobs.hand_on(jobs.claim(job_id), ending.queue, ending.delay)
-            return ending.word
+            try:
+                ending = work(job_id)
+                if ending.queue is not None:
+                    jobs.hand_on(jobs.claim(job_id), ending.queue, ending.delay)
+                return ending.word
+            finally:
+                self._claims.ended(job_id)
 
         # Whoever is killed again and again is killed by its host: the run is never given up.
         @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
@@ -315,33 +317,10 @@ class Server:
         """
         with _explained():
             self._dbos.launch()
-        self._keep_to_slots()
 
     def take_no_more(self) -> None:
         """Let jobs wait for others from now on."""
-        self._full = True
-
-    def _keep_to_slots(self) -> None:
-        """Let this worker take no more than it has slots for, over all queues, and nothing that is for another host.
-
-        A queue's limits lie in the database and hold for every worker alike; how much this one can do is known here
-        alone. The engine reads a queue before each look at it (private name: `tests` guard it).
-        """
-        database: Any = self._dbos._sys_db  # noqa: SLF001 - see above
-        active = self._dbos._active_workflows_set  # noqa: SLF001 - see above
-        read = database.get_queue
-
-        def get_queue(name: str, **details: Any) -> Queue | None:
-            queue = read(name, **details)
-            if queue is not None and name.startswith((FLEET, HOST)):
-                others = len(active.activeList()) - active.count_for_queue(name)
-                theirs = name.startswith(HOST) and name != host_queue(self._host)
-                room = 0 if theirs or self._full else max(0, self._slots - others)
-                limit = queue._worker_concurrency  # noqa: SLF001 - see above
-                queue._worker_concurrency = room if limit is None else min(limit, room)  # noqa: SLF001 - see above
-            return cast("Queue | None", queue)
-
-        database.get_queue = get_queue
+        self._claims.full = True
 
 
 def _limits(limits: Limits) -> Mapping[str, Any]:

@@ -21,8 +21,9 @@ from hypersdk.exports.moving import course_here
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.whereabouts import HOST_GRACE, Course
 from hypersdk.fleet import windows
+from hypersdk.fleet.claims import HOST
 from hypersdk.fleet.crew import OpenRooms, Watch
-from hypersdk.fleet.engine import HOST, Claim, Ending, JobQueue, Server, fleet_queue, host_queue
+from hypersdk.fleet.engine import Claim, Ending, JobQueue, Server, fleet_queue, host_queue
 from hypersdk.fleet.nouns import Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.fleet.work import carry_out, end_queued, outcome_of, write_down
