@@ -1,5 +1,6 @@
 """`hyperexport fleet`, carried out on this machine: what it prints, its exit codes, kills, the live table."""
 
+import functools
 import json
 import os
 import pty
@@ -26,10 +27,16 @@ SCHEMAS = Path(hypersdk.cli.__file__).parent / "schemas"
 NAMES = tuple(f"vm-{number}" for number in range(1, 5))
 
 
+@functools.cache
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    """Checks documents of a kind."""
+    schema = json.loads((SCHEMAS / f"{kind}.schema.json").read_text())
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
 def valid(document: Any, kind: str) -> Any:
     """A document, checked by its schema."""
-    schema = json.loads((SCHEMAS / f"{kind}.schema.json").read_text())
-    jsonschema.validate(document, schema, format_checker=jsonschema.FormatChecker())
+    validator(kind).validate(document)
     return document
 
 

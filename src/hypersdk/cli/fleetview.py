@@ -86,7 +86,7 @@ class Notes:
             elif isinstance(event, events.Stalled):
                 self._write(printable(f"{turn.name}: {event.text}"))
             elif isinstance(event, events.Called):
-                self._called(f"{turn.name}: {event.what}", event.seconds)
+                self._called(printable(f"{turn.name}: {event.what}"), event.seconds)
 
         return report
 
