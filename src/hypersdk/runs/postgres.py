@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,7 +82,7 @@ class PostgresBackend:
         self.place, self._parameters = _read(url)
         self._lease_seconds = lease_seconds
         self._offset = timedelta()
-        self._cut_at: float | None = None
+        self._cut = False
         self._steady_at = 0.0
         self.engine = self._engine()
         self._keeper = Keeper(self._beat, min(BEAT_EVERY, lease_seconds / BEATS))
@@ -219,13 +219,15 @@ class PostgresBackend:
         import psycopg
 
         def connect() -> psycopg.Connection[Any]:
-            try:
-                # No prepared statements: poolers lose them, and a migration makes them invalid.
-                raw = psycopg.connect(**self._parameters, prepare_threshold=None)
-            except psycopg.Error:
-                self._cut_at = time.monotonic()
-                raise
-            self._greet(raw)
+            with ExitStack() as undo:
+                try:
+                    # No prepared statements: poolers lose them, and a migration makes them invalid.
+                    raw = undo.enter_context(closing(psycopg.connect(**self._parameters, prepare_threshold=None)))
+                    self._greet(raw)
+                except psycopg.Error:
+                    self._cut = True
+                    raise
+                undo.pop_all()
             return raw
 
         engine = sa.create_engine(
@@ -241,7 +243,7 @@ class PostgresBackend:
         @sa.event.listens_for(engine, "handle_error")
         def note_cut(context: sa.engine.ExceptionContext) -> None:
             if context.is_disconnect:
-                self._cut_at = time.monotonic()
+                self._cut = True
 
         return engine
 
@@ -252,8 +254,8 @@ class PostgresBackend:
         (theirs,) = raw.execute("SELECT clock_timestamp()").fetchone()
         self._offset = theirs - (began + (datetime.now(UTC) - began) / 2)
         raw.commit()
-        if self._cut_at is not None:
-            self._cut_at = None
+        if self._cut:
+            self._cut = False
             self._steady_at = time.monotonic() + self._lease_seconds
 
 
