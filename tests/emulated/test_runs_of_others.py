@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from emulator import Emulator, make_seed
-from hyperexport import Hyperexport, Running
+from hyperexport import INSTALLED, Hyperexport, Running
 from kills import wait_until
 
 from hypersdk.runs.fleets import begin_fleet
 from hypersdk.runs.records import QUEUED, FleetItem
 from hypersdk.runs.store import RunStore
 
-NAMES = [f"vm-{number:02}" for number in range(20)]
+NAMES = [f"vm-{number:02}" for number in range(30)]
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +218,51 @@ def test_ten_starts_at_once_are_one_export(cloud: Emulator, hyper: Hyperexport, 
     assert the_run(hyper)["state"] == "done"
 
 
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_on_a_terminal_it_offers_to_watch(
+    cloud: Emulator, hyper: Hyperexport, vm: str, hold: Hold, answer: str
+) -> None:
+    """A yes watches the run to its end and ends as it ends; a no is exit 6; the run is never touched."""
+    running = hold("GetObject")
+    command, ours = pty.fork()
+    if command == 0:
+        line = ["export", vm, "-o", "./", "-bn", "exports", "--config-file", str(cloud.config_file)]
+        os.chdir(hyper.folder)
+        environ = {**hyper.environ, "TERM": "dumb"}
+        os.execve(INSTALLED, [INSTALLED, *line, "--endpoint", cloud.endpoint], environ)
+    shown = b""
+    while b"Watch it?" not in shown:
+        shown += os.read(ours, 65536)
+    os.write(ours, f"{answer}\n".encode())
+    if answer == "y":
+        while b"driven by" not in shown.partition(b"Watch it?")[2]:
+            shown += os.read(ours, 65536)
+        release(cloud)
+    code = None
+    while code is None:
+        with suppress(OSError):  # Linux says EIO when the last process has closed the other side
+            shown += os.read(ours, 65536)
+        ended, status = os.waitpid(command, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if ended else None
+    os.close(ours)
+    assert code == (0 if answer == "y" else 6), shown
+    release(cloud)
+    assert running.wait().code == 0
+
+
+def test_new_waits_until_the_driver_has_cleaned_up(cloud: Emulator, hyper: Hyperexport, vm: str, hold: Hold) -> None:
+    """`--new` while another process drives the run: that one is cancelled and cleans up, then it starts anew."""
+    running = hold("GetObject")
+    anew = hyper.start("export", vm, "-o", "./", "-bn", "exports", "--new")
+    wait_until(lambda: "cleans up run" in anew.err, "it never waited")
+    release(cloud)
+    assert running.wait().code == 1
+    ended = anew.wait()
+    assert ended.code == 0, ended.err
+    runs = hyper.run("runs", "list", "--json").json["runs"]
+    assert [(run["state"], run["generation"]) for run in runs] == [("done", 2), ("cancelled", 1)]
+
+
 # ---------------------------------------------------------------- retry
 
 
@@ -253,7 +299,7 @@ def test_retry_begins_a_failed_run_anew(cloud: Emulator, hyper: Hyperexport, vm:
 
 def test_retry_of_several_stops_at_none(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
     """One that cannot succeed does not keep the other from it: exit 3, and a row for each."""
-    names = [vm, "vm-19"]
+    names = [vm, "vm-29"]
     cloud.fault("CreateImage", "error", status=400, code="InvalidParameter", times=2)
     for name in names:
         assert hyper.export(name, "-o", "./").code != 0

@@ -268,7 +268,7 @@ def _cancel_first(rooms: ExportRooms, run_id: str) -> None:
             rooms.waiter.wait_for(free, lambda: None if runs.is_driven(run_id) else True, every=LOOKED_AT)
 
 
-LOOKED_AT = 1.0
+LOOKED_AT = 0.5
 """Seconds for which a run's lock may be somebody's who only looks at it (`runs list`)."""
 
 
