@@ -166,7 +166,7 @@ def _look(rooms_in: RoomsIn, home: ExportRooms, visit: _Visit, known: Known) -> 
         return _Look(home, visit, known).everything()
     try:
         return _Look(rooms_in(visit.region), visit, known).everything()
-    except (errors.NotAuthenticated, errors.UsageError) as error:
+    except (errors.NotAuthenticated, errors.CredentialsEnded, errors.UsageError) as error:
         # A region that the tenancy has left, or that this program's endpoint does not reach.
         return _Sight(unread=[Unread(f"region {visit.region}", error)])
 
@@ -196,7 +196,7 @@ class _Look:
         """Whether a place was read to its end; one that was not is noted."""
         try:
             read()
-        except (errors.Stopped, errors.NotAuthenticated):
+        except (errors.Stopped, errors.NotAuthenticated, errors.CredentialsEnded):
             raise
         except errors.HypersdkError as error:
             if isinstance(error, errors.NotFoundError) and not must:

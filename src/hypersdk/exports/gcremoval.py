@@ -79,7 +79,7 @@ def _try_remove(rooms_in: RoomsIn, home: ExportRooms, find: Find, held: Drive | 
     try:
         rooms = home if find.region in {"", home.provider.region} else rooms_in(find.region)
         _REMOVE[find.kind](rooms, find, held)
-    except (errors.Stopped, errors.NotAuthenticated):
+    except (errors.Stopped, errors.NotAuthenticated, errors.CredentialsEnded):
         raise
     except errors.HypersdkError as error:
         return Removal(find, error)
