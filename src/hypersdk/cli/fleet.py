@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,20 +20,27 @@ from hypersdk.cli.jsonl import JsonLines, last_line
 from hypersdk.cli.metrics import FleetCounts, metrics_option, serving
 from hypersdk.cli.options import connection_options, flags_of, output_options, setting_option
 from hypersdk.cli.outcomes import code_of
-from hypersdk.exports.options import FORMATS
+from hypersdk.exports.options import FORMATS, ExportOptions
 from hypersdk.fleet import asked, files, filters, windows
 from hypersdk.fleet.asked import Asked
 from hypersdk.fleet.files import FleetFile
+from hypersdk.fleet.inventory import Progress
 from hypersdk.fleet.localzone import zone_of_machine
 from hypersdk.fleet.nouns import FleetPlan, Limits
 from hypersdk.fleet.plan import Order
-from hypersdk.fleet.preparing import EMPTY_FILE, Wish, prepare
+from hypersdk.fleet.preparing import EMPTY_FILE, Wish, prepare, prepare_again
 from hypersdk.runs.census import census
 
 TELL_EVERY = 5.0
 """Seconds between two lines about how far planning is."""
 
 STDIN = "-"
+
+FIXED = (
+    *("output", "to", "formats", "tags", "keep_image", "keep_on_failure"),
+    *("first", "compartments", "all_compartments", "regions", "all_regions"),
+)
+"""What an earlier fleet has settled."""
 
 
 @click.command()
@@ -92,11 +100,10 @@ def command(ctx: click.Context, /, **given: Any) -> int:
     lines = JsonLines() if given["jsonl"] else None
     with last_line(lines), open_context(ctx) as context:
         if given["retry"]:
-            from hypersdk.cli.fleetrun import retry_plan
-
-            plan = retry_plan(context, given["retry"])
+            plan = _planned_again(context, given)
         else:
-            plan = _plan(context, _wish(context, given, file, regions))
+            wish = _wish(context, given, file, regions)
+            plan = prepare(wish, context.wiring, datetime.now(UTC), _progress(context))
         if not plan.items and not given["allow_empty"]:
             raise errors.NotFoundError(
                 f"no instance is selected by {plan.subject}",
@@ -125,6 +132,13 @@ def _check(given: Mapping[str, Any]) -> None:
         raise errors.UsageError(
             "a FILE, --filter or --retry is needed" if not sources else "FILE, --filter and --retry exclude each other",
             hint="a YAML file may hold a `filter:` beside its instances" if sources else "hyperexport fleet --help",
+        )
+    if given["retry"] is not None and (fixed := [name for name in FIXED if given[name]]):
+        option = {"formats": "--format", "tags": "--tag", "compartments": "-c", "regions": "--region"}
+        raise errors.UsageError(
+            f"{option.get(fixed[0], '--' + fixed[0].replace('_', '-'))} and --retry exclude each other",
+            hint="the exports are made as they were asked for; limits, windows, --allow-shutdown, --overwrite and --new"
+            " may be others",
         )
     for one, other in (("compartments", "all_compartments"), ("regions", "all_regions"), ("new", "overwrite")):
         if given[one] and given[other]:
@@ -196,7 +210,7 @@ def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(windows.in_zone(windows.parse(text), zone)) for text in texts)
 
 
-def _plan(context: CliContext, wish: Wish) -> FleetPlan:
+def _progress(context: CliContext) -> Progress:
     told = time.monotonic()
 
     def progress(what: str, done: int, of: int) -> None:
@@ -205,7 +219,28 @@ def _plan(context: CliContext, wish: Wish) -> FleetPlan:
             told = time.monotonic()
             context.out.note(f"planning: {what}, {done} of {of} lists read")
 
-    return prepare(wish, context.wiring, datetime.now(UTC), progress)
+    return progress
+
+
+def _planned_again(context: CliContext, given: Mapping[str, Any]) -> FleetPlan:
+    """The plan of what an earlier fleet did not export; what it refused may be allowed now."""
+    from hypersdk.cli.fleetrun import retry_plan
+
+    former = retry_plan(context, given["retry"])
+    items = tuple(replace(item, options=_allowing(item.options, given)) for item in former.items)
+    limits = replace(former.limits, **{name: given[name] for name in files.LIMITS if given[name] is not None})
+    spans = _windows(given["spans"]) or former.windows
+    plan = replace(former, items=items, limits=limits, windows=spans)
+    return prepare_again(plan, context.wiring, datetime.now(UTC), _progress(context))
+
+
+def _allowing(options: ExportOptions, given: Mapping[str, Any]) -> ExportOptions:
+    return replace(
+        options,
+        allow_shutdown=options.allow_shutdown or given["allow_shutdown"],
+        overwrite=options.overwrite or given["overwrite"],
+        new=options.new or given["new"],
+    )
 
 
 def _confirm(context: CliContext, plan: FleetPlan, *, yes: bool) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from hypersdk import errors
 from hypersdk.exports import refusals
+from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import MANIFEST, ExportPlan, Surroundings, make_plan, manifest_ref
 from hypersdk.exports.refusals import Refusal
 from hypersdk.fleet import asked as asking
@@ -115,9 +116,28 @@ def draft(candidates: Sequence[Candidate], around_of: Callable[[str], Surroundin
     Raises:
         UsageError: what was asked for makes no sense for any of them.
     """
+    return _drafts(
+        _item(number, candidate, around_of(candidate.found.instance.region))
+        for number, candidate in enumerate(candidates, 1)
+    )
+
+
+def draft_again(items: Sequence[Item], around_of: Callable[[str], Surroundings]) -> list[Draft]:
+    """Where the items of an earlier fleet would go now; their options name everything but the day.
+
+    Args:
+        items: what is known of them; why they were refused is forgotten.
+        around_of: region -> where plans are made.
+
+    Raises:
+        UsageError: what was asked for makes no sense for any of them.
+    """
+    return _drafts((replace(item, refused=None), _around(around_of(item.region), item.options)) for item in items)
+
+
+def _drafts(planned: Iterable[tuple[Item, Surroundings]]) -> list[Draft]:
     drafts, mistakes = list[Draft](), list[errors.UsageError]()
-    for number, candidate in enumerate(candidates, 1):
-        item, around = _item(number, candidate, around_of(candidate.found.instance.region))
+    for item, around in planned:
         try:
             drafts.append(_draft(item, around))
         except errors.UsageError as error:
@@ -168,30 +188,37 @@ def _item(number: int, candidate: Candidate, around: Surroundings) -> tuple[Item
             raise
         message = f"{candidate.where}: {error.message}"
         raise errors.UsageError(message, resource=error.resource, hint=error.hint) from error
-    bucket, namespace = options.bucket or around.bucket, options.namespace or around.namespace
-    if not bucket:
-        raise errors.UsageError(
-            "no bucket for the exported object",
-            hint="--bucket-name, oci.bucket in hypersdk.yaml, or --to oci://namespace/bucket/prefix",
-        )
+    around = _around(around, options)
     item = Item(
         number=number,
         instance=one,
         region=one.region,
-        options=replace(options, bucket=bucket, namespace=namespace),
-        bucket=f"{namespace}/{bucket}",
+        options=replace(options, bucket=around.bucket, namespace=around.namespace),
+        bucket=f"{around.namespace}/{around.bucket}",
         priority=candidate.asked.priority or 0,
         size=found.size,
         note=found.note,
         compartment=found.compartment,
     )
-    return item, replace(around, bucket=bucket, namespace=namespace)
+    return item, around
+
+
+def _around(around: Surroundings, options: ExportOptions) -> Surroundings:
+    """Where the plan of one export is made: the bucket of its options, else the configured one."""
+    bucket = options.bucket or around.bucket
+    if not bucket:
+        raise errors.UsageError(
+            "no bucket for the exported object",
+            hint="--bucket-name, oci.bucket in hypersdk.yaml, or --to oci://namespace/bucket/prefix",
+        )
+    return replace(around, bucket=bucket, namespace=options.namespace or around.namespace)
 
 
 def _draft(item: Item, around: Surroundings) -> Draft:
     plan = make_plan(item.instance, item.options, around, run_id="0" * 12, generation=1)
     _check_names(plan)
-    return Draft(replace(item, destinations=plan.destinations), plan)
+    bucket = f"{around.namespace}/{around.bucket}"
+    return Draft(replace(item, bucket=bucket, destinations=plan.destinations), plan)
 
 
 def _check_names(plan: ExportPlan) -> None:

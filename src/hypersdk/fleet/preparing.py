@@ -10,7 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,8 @@ from hypersdk.fleet.files import FleetFile, Wanted
 from hypersdk.fleet.filters import Filter, Subject
 from hypersdk.fleet.inventory import Found, Inventory, Places, Progress, Reader, match, unwatched
 from hypersdk.fleet.lists import Cloud, Denied, Job, read_all
-from hypersdk.fleet.nouns import FleetPlan
-from hypersdk.fleet.plan import Candidate, Draft, Facts, Order, Room, draft, may_collide, settle
+from hypersdk.fleet.nouns import FleetPlan, Item
+from hypersdk.fleet.plan import Candidate, Draft, Facts, Order, Room, draft, draft_again, may_collide, settle
 from hypersdk.model import Image, ObjectRef, Ocid
 from hypersdk.providers.lookup import DEAD_INSTANCE_STATES
 from hypersdk.providers.protocol import Provider
@@ -148,6 +148,28 @@ def prepare(wish: Wish, account: Account, now: datetime, progress: Progress = un
     return settle(drafts, cloud.facts(drafts), wish.order, now)
 
 
+def prepare_again(
+    plan: FleetPlan, account: Account, now: datetime, progress: Progress = unwatched, *, directory: str = "/"
+) -> FleetPlan:
+    """The plan of known items, with what the cloud, the store and the disks say of them now.
+
+    Args:
+        plan: items that need not know more than instance, region, options and priority; limits; windows.
+        account: the cloud.
+        now: time of day.
+        progress: told what is read and how far it is.
+        directory: absolute path that relative destinations start from.
+
+    Raises:
+        UsageError: what was asked for makes no sense.
+        PermissionDenied: something could not be read.
+    """
+    order = Order(plan.subject, plan.limits, plan.windows)
+    cloud = _Planner(Wish(subject=plan.subject, order=order, directory=directory), account, progress)
+    drafts = draft_again(cloud.known(plan.items), cloud.around(now))
+    return settle(drafts, cloud.facts(drafts), order, now)
+
+
 class _Planner:
     """Gathers what a plan is made of."""
 
@@ -172,6 +194,16 @@ class _Planner:
             meant = [one for one in alive if one.instance.id not in chosen and wish.filter.matches(_subject(one))]
             found += sorted(meant, key=lambda one: (one.instance.region, one.compartment, one.instance.name))
         return [self._candidate(one, chosen.get(one.instance.id)) for one in self._sized(found)]
+
+    def known(self, items: Sequence[Item]) -> list[Item]:
+        """Items with the sizes of their instances."""
+        for region in {item.region for item in items}:
+            self._account.in_region(region)
+        found = [Found(item.instance, item.compartment or item.instance.compartment_id) for item in items]
+        return [
+            replace(item, size=one.size, note=one.note, compartment=one.compartment)
+            for item, one in zip(items, self._sized(found), strict=True)
+        ]
 
     def around(self, now: datetime) -> Callable[[str], Surroundings]:
         """Where the plans of a region are made."""
