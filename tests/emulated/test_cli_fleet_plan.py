@@ -263,6 +263,24 @@ def test_what_was_exported_is_known_the_next_time(start_emulator: START, tmp_pat
     assert emulator.remote.leftovers() == {} or not any(emulator.remote.leftovers().values())
 
 
+def test_what_an_earlier_fleet_did_not_export_is_planned_anew(start_emulator: START, tmp_path: Path) -> None:
+    """What was refused may be allowed now; destinations, sizes and reasons are those of today; the rest is settled."""
+    emulator = start_emulator(instances={"a": "RUNNING", "b": "TERMINATED"}, disks=1, disk_size=4 << 20)
+    hyper = Hyperexport(emulator, tmp_path)
+    (tmp_path / "f.txt").write_text(f"a\n{instance_id('b')}\n")
+    line = ("f.txt", "-o", "{compartment}/{name}.{format}", "--window", "22:00-23:00 UTC")
+    first = hyper.run("fleet", *line, "-bn", "exports", "--json")
+    assert first.code == 6, first.err
+    retry = ("--retry", first.json["fleet"]["fleet_id"])
+    assert set(refused(plan(hyper, *retry, code=6))) == {"a", "b"}
+    allowed = plan(hyper, *retry, "--allow-shutdown", "--parallel", "7", code=3)
+    assert set(refused(allowed)) == {"b"}
+    assert allowed["items"][0]["destinations"] == [str(tmp_path / "main/a.qcow2")]
+    assert (allowed["items"][0]["size"], allowed["limits"]["parallel"]) == (50 << 30, 7)
+    assert allowed["windows"] == ["22:00-23:00 UTC"]
+    assert "-o and --retry" in fails(hyper, 2, *retry, "-o", "x/").err.replace("--output", "-o")
+
+
 def test_what_must_not_be_read_refuses_the_plan(start_emulator: START, tmp_path: Path) -> None:
     """A compartment whose instances or volumes are hidden is named; an OCID needs no list (design rule 9)."""
     hidden = compartment_id("other")
