@@ -219,9 +219,8 @@ class _Crew:
         try:
             with orders.open_rooms(turn, flag, orders.watch.begins(turn)) as rooms:
                 return carry_out(turn.run_id, rooms)
-        except errors.UsageError:
-            raise  # settings or the run store: all others would end by it as well
         except errors.HypersdkError as error:
+            # If it is the run store that cannot be used, this fails too, and ends everything.
             return write_down(orders.runs, outcome_of(turn.number, turn.name, turn.run_id, error))
 
     def _take(self, message: _Message) -> None:

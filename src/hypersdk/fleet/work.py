@@ -37,6 +37,13 @@ _STATES: Mapping[str, frozenset[str]] = {
 }
 """States of a run that an outcome goes with: in any other one, somebody else has gone on with it meanwhile."""
 
+_ENDED_BADLY: Mapping[str, tuple[str, str]] = {
+    records.CANCELLED: (CANCELLED, errors.Cancelled.code),
+    records.REFUSED: (REFUSED, REFUSED_CODE),
+    records.FAILED: (FAILED, errors.OperationFailed.code),
+}
+"""States in which nobody can drive a run any more; the outcome that each means, and its code where none is known."""
+
 
 def begin_runs(
     plan: FleetPlan,
@@ -177,8 +184,10 @@ def end_queued(runs: RunStore, run_id: str) -> Outcome | None:
 
 
 def _driven(run_id: str, rooms: ExportRooms) -> Outcome | None:
-    item = fleets.item_of_run(rooms.runs, run_id)
-    number, name = (item.number, item.name) if item else (0, rooms.runs.run(run_id).subject)
+    item, run = fleets.item_of_run(rooms.runs, run_id), rooms.runs.run(run_id)
+    number, name = (item.number, item.name) if item else (0, run.subject)
+    if run.state in _ENDED_BADLY:
+        return _ended_elsewhere(number, run, item)
     try:
         result = api.drive_run(rooms, run_id)
     except (errors.LeaseLost, errors.RunDriven):
@@ -188,10 +197,19 @@ def _driven(run_id: str, rooms: ExportRooms) -> Outcome | None:
             rooms.note(line)
         return outcome_of(number, name, run_id, error)
     except Exception as error:  # noqa: BLE001 - a fault of the program in one export must not end all others
+        if (now := rooms.runs.run(run_id)).state in _ENDED_BADLY:
+            return _ended_elsewhere(number, now, item)
         rooms.note("".join(traceback.format_exception(error)).rstrip())
         detail = f"{type(error).__name__}: {error}"
         return Outcome(number, name, run_id, FAILED, INTERNAL_CODE, errors.HypersdkError.exit_code, detail)
     return Outcome(number, name, run_id, DONE, detail=result_line(result))
+
+
+def _ended_elsewhere(number: int, run: Run, item: FleetItem | None) -> Outcome:
+    """The outcome of a run that another process has ended meanwhile."""
+    kind, usual = _ENDED_BADLY[run.state]
+    code = (item.code if item else None) or usual
+    return Outcome(number, run.subject, run.run_id, kind, code, _exit_code(code), run.detail or run.state)
 
 
 def outcome_of(number: int, name: str, run_id: str | None, error: errors.HypersdkError) -> Outcome:
@@ -216,18 +234,18 @@ def outcome_of(number: int, name: str, run_id: str | None, error: errors.Hypersd
 def recorded(item: FleetItem) -> Outcome:
     """The outcome of an item that has ended, as it was written down."""
     assert item.outcome is not None
-    code = item.code
-    exit_code = 0 if code is None else _exit_codes().get(code, errors.HypersdkError.exit_code)
-    return Outcome(item.number, item.name, item.run_id, item.outcome, code, exit_code, item.detail or "")
+    exit_code = 0 if item.code is None else _exit_code(item.code)
+    return Outcome(item.number, item.name, item.run_id, item.outcome, item.code, exit_code, item.detail or "")
 
 
-def _exit_codes() -> dict[str, int]:
-    found, left = {}, [errors.HypersdkError]
+def _exit_code(code: str) -> int:
+    left: list[type[errors.HypersdkError]] = [errors.HypersdkError]
     while left:
         kind = left.pop()
-        found[kind.code] = kind.exit_code
+        if kind.code == code:
+            return kind.exit_code
         left += kind.__subclasses__()
-    return found
+    return errors.HypersdkError.exit_code  # a fault of the program, or an error of another version
 
 
 def result_line(result: ExportResult) -> str:
