@@ -105,8 +105,8 @@ def test_show_explains_a_finished_export_from_the_store_alone(cloud: Emulator, h
     kinds = [one["kind"] for one in told["history"]]
     assert (kinds[0], kinds[-1]) == ("began", "ended")
     assert [one["step"] for one in told["history"] if one["kind"] == "step"] == [step["name"] for step in told["steps"]]
-    assert all(one["seconds"] is not None for one in told["history"] if one["kind"] in {"step", "wait"})
-    waited = [one for one in told["history"] if one["kind"] == "wait"]
+    assert all(one["seconds"] is not None for one in told["history"] if one["kind"] in {"step", "wait", "held"})
+    waited = [one for one in told["history"] if one["kind"] == "held"]
     assert any(one["text"].startswith("network down since") and one["seconds"] >= 1 for one in waited)
     assert told["ending"] == {"code": None, "exit_code": 0, "message": None, "request_id": None, "hint": None}
     text = hyper.run("runs", "show", run["run_id"][:5]).out

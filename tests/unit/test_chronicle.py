@@ -112,6 +112,16 @@ def test_retries_are_summed_up_by_code(teller: Teller) -> None:
     )
 
 
+def test_what_holds_a_step_up_is_told_apart(teller: Teller) -> None:
+    """A queue, the network, a login: no part of what the step usually takes."""
+    teller.step("export-image")
+    teller.chronicle(events.Waiting("4 of 4 exports in r are running", events.PLACE))
+    teller.now = 3600
+    teller.chronicle(events.Waiting(None))
+    teller.chronicle(events.StepFinished("r", "export-image", "begun"))
+    assert [(one.kind, one.seconds) for one in teller.told()][:2] == [("held", 3600.0), ("step", 3600.0)]
+
+
 def test_a_step_that_did_not_end_is_cut(teller: Teller) -> None:
     """It does not count for what is usual, and the wait that it was in is told."""
     teller.step("download")

@@ -17,7 +17,7 @@ from hypersdk.cli.output import Output
 from hypersdk.cli.progress import Lines, progress
 from hypersdk.exports.plan import PLAN_VERSION, ExportPlan
 from hypersdk.runs import history
-from hypersdk.runs.records import DONE, Happening
+from hypersdk.runs.records import DONE, Happening, Usual
 from hypersdk.runs.store import RunStore
 from hypersdk.waiting import StopFlag, Waiter
 
@@ -58,6 +58,23 @@ def test_what_it_waited_for_in_all() -> None:
     assert line.startswith("waited in all: 3 min network down since 12:00; 21 s ")
     assert line.endswith("; and 4 more")
     assert story.waited_line([]) is None
+
+
+def test_what_is_usual_is_what_steps_took_by_themselves(tmp_path: Path) -> None:
+    """Runs that were resumed say nothing, nor does the time in a queue; fewer than three say nothing at all."""
+    with RunStore(tmp_path / "usual.sqlite", host="host", version="1") as store:
+        for number, (processes, seconds, queued) in enumerate(
+            [(1, 100.0, 0.0), (2, 1.0, 0.0), (1, 3700.0, 3600.0), (1, 100.0, 0.0)]
+        ):
+            assert history.usual(store, "await-image") is None
+            run = store.begin(str(number), 1, "web", {})
+            told = [Happening(AT, "began", "begun")] * processes
+            told += [Happening(AT, "held", "a queue", queued, "await-image")]
+            told += [Happening(AT, "step", "there", seconds, "await-image")]
+            with store.drive(run.run_id) as drive:
+                history.write(drive, told)
+        assert history.usual(store, "await-image") == Usual(100.0, 100.0, 3)
+        assert history.usual(store, "download") is None
 
 
 # ---------------------------------------------------------------- following

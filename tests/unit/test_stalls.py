@@ -60,6 +60,16 @@ def test_a_step_that_moves_bytes_stalls_after_a_minute() -> None:
     assert made.look(5 + SHORTEST) is not None
 
 
+def test_a_queue_is_no_stall() -> None:
+    """Who waits for a place is told that; once he has it, the time counts from then."""
+    made = detector(USUAL)
+    made.take(events.Waiting("4 of 4 exports in r are running", events.PLACE), 1)
+    assert made.look(100_000) is None
+    made.take(events.Waiting(None), 100_000)
+    assert made.look(100_001) is None
+    assert made.look(100_000 + FACTOR * USUAL.slow) is not None
+
+
 def test_no_step_no_stall() -> None:
     """Before the first step, after the last, and while nothing is known for half an hour, nothing is told."""
     assert StallDetector(lambda _step: None, 0.0).look(1e9) is None

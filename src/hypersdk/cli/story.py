@@ -110,7 +110,7 @@ def timeline(history: Sequence[Happening]) -> Iterator[str]:
         yield f"  {when:%H:%M:%S}  {long:>10}  {_headed(one)}"
 
 
-_HEADS = {"wait": "    waited: ", "retry": "    ", "stall": "    stalled: "}
+_HEADS = {"wait": "    waited: ", "held": "    waited: ", "retry": "    ", "stall": "    stalled: "}
 
 
 def _headed(one: Happening) -> str:
@@ -125,7 +125,7 @@ def waits(history: Sequence[Happening]) -> list[tuple[str, float]]:
     """What a run waited for and how long in all, the longest first; figures in a reason do not make it another one."""
     found: dict[str, tuple[str, float]] = {}
     for one in history:
-        if one.kind == "wait" and one.seconds is not None:
+        if one.kind in {"wait", "held"} and one.seconds is not None:
             reason = _COUNTED.sub("", one.text)
             about = gist(reason)
             found[about] = (reason, found.get(about, ("", 0.0))[1] + one.seconds)

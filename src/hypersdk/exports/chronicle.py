@@ -28,6 +28,9 @@ MOST = 500
 LONGEST = 600
 """Characters of a line."""
 
+HELD = frozenset({events.NETWORK, events.LOGIN, events.PLACE, events.STORE, events.HOST})
+"""Waits that are no part of what a step usually takes: for something that is missing, not for its own work."""
+
 _FIGURES = re.compile(r"\d+(?:[.:,]\d+)*")
 
 
@@ -74,6 +77,7 @@ class _Wait:
 
     at: str
     reason: str
+    kind: str
     count: int = 0
     seconds: float = 0.0
     began: float | None = None
@@ -104,7 +108,7 @@ class Chronicle:
     def __call__(self, event: events.Event, /) -> None:
         """Take one event."""
         if isinstance(event, events.Waiting):
-            self._wait(event.reason)
+            self._wait(event)
         elif isinstance(event, events.StepStarted):
             self._leave_step()
             self._step, self._step_at, self._step_began = event, self.at(), self._clock()
@@ -154,19 +158,20 @@ class Chronicle:
         step = self._step.step if self._step else None
         self._ready.append(Happening(at or self.at(), kind, _one_line(text), seconds, step))
 
-    def _wait(self, reason: str | None) -> None:
-        now = self._clock()
+    def _wait(self, event: events.Waiting) -> None:
+        now, reason = self._clock(), event.reason
         for wait in self._waits.values():
             if wait.began is not None:
                 wait.seconds += now - wait.began
                 wait.began, wait.last = None, now
         if reason is None:
             return
+        kind = "held" if event.kind in HELD else "wait"
         about = gist(reason)
-        wait = self._waits.setdefault(about, _Wait(self.at(), reason))
+        wait = self._waits.setdefault(about, _Wait(self.at(), reason, kind))
         if wait.count and now - wait.last > GAP:
             self._end_wait(wait)
-            wait = self._waits[about] = _Wait(self.at(), reason)
+            wait = self._waits[about] = _Wait(self.at(), reason, kind)
         wait.reason, wait.began = reason, now
         wait.count += 1
 
@@ -176,7 +181,7 @@ class Chronicle:
             self._short[1] += wait.seconds
             return
         times = f" ({wait.count} times)" if wait.count > 1 else ""
-        self._add("wait", f"{wait.reason}{times}", wait.at, wait.seconds)
+        self._add(wait.kind, f"{wait.reason}{times}", wait.at, wait.seconds)
 
     def _retry(self, event: events.Retried) -> None:
         if not self._retries:
@@ -185,7 +190,7 @@ class Chronicle:
         self._last_retry = event.what + (f", opc-request-id {event.request_id}" if event.request_id else "")
 
     def _end_waits_and_retries(self) -> None:
-        self._wait(None)
+        self._wait(events.Waiting(None))
         for wait in self._waits.values():
             self._end_wait(wait)
         self._waits.clear()

@@ -23,6 +23,10 @@ UNKNOWN = 30 * 60.0
 """Seconds for a step of which nothing is known: OCI needs 17 to 19 minutes for an image of 47 GB (oci-api.md, 3)."""
 
 
+TOLD_ANYWAY = frozenset({events.PLACE, events.LOGIN, events.HOST})
+"""Waits that have their own end and are shown as what they are: a queue is no stall."""
+
+
 def longest_idle(usual: Usual | None, *, moves_bytes: bool) -> float:
     """Seconds without movement after which a step has stalled.
 
@@ -66,6 +70,7 @@ class StallDetector:
         self._moves_bytes = False
         self._waiting: str | None = None
         self._told = False
+        self._queued = False
 
     def take(self, event: events.Event, now: float) -> None:
         """Take one event, and the time when it came."""
@@ -87,9 +92,14 @@ class StallDetector:
                 self._move(now)
         elif isinstance(event, events.Waiting):
             self._waiting = event.reason or self._waiting
+            self._queued = event.reason is not None and event.kind in TOLD_ANYWAY
+            if self._queued:
+                self._moved_at = now
 
     def look(self, now: float) -> events.Stalled | None:
         """The stall of the step that runs, told once."""
+        if self._queued:
+            self._moved_at = now
         idle = now - self._moved_at
         if self._step is None or self._told or idle < longest_idle(self._usual, moves_bytes=self._moves_bytes):
             return None

@@ -77,13 +77,19 @@ def history(store: RunStore, run_id: str) -> list[Happening]:
 def usual(store: RunStore, step: str) -> Usual | None:
     """What steps of this name took in earlier runs; None = too few are known.
 
-    Only steps that one process did without a break count: the night between Ctrl-C and the next command says nothing.
+    Only runs that one process did without a break count: half a step, or the night before its second half, says little.
+    Nor does the time for which a step was held up by a queue, the network or a login.
     """
     table = schema.HISTORY
-    query = sa.select(table.c.seconds).where(table.c.step == step, table.c.kind == "step")
+    query = sa.select(table.c.run_id, table.c.seconds).where(table.c.step == step, table.c.kind == "step")
+    resumed = sa.select(table.c.run_id).where(table.c.kind == "began").group_by(table.c.run_id)
+    query = query.where(table.c.run_id.not_in(resumed.having(sa.func.count() > 1)))
     query = query.where(table.c.seconds.is_not(None)).order_by(table.c.number.desc()).limit(MOST_SAMPLES)
+    held = sa.select(table.c.run_id, sa.func.sum(table.c.seconds)).where(table.c.step == step, table.c.kind == "held")
     with store.reading() as connection:
-        took = list(connection.execute(query).scalars())
+        rows = connection.execute(query).all()
+        queued = {row[0]: row[1] for row in connection.execute(held.group_by(table.c.run_id))}
+    took = [max(0.0, row.seconds - queued.get(row.run_id, 0.0)) for row in rows]
     if len(took) < FEWEST_SAMPLES:
         return None
     return Usual(median(took), min(quantiles(took, n=10)[-1], max(took)), len(took))

@@ -116,7 +116,8 @@ class Happening:
 
     Attributes:
         at: when it began, UTC, ISO 8601.
-        kind: "began", "step", "cut" (a step that did not end), "wait", "retry", "note", "stall", "ended".
+        kind: "began", "step", "cut" (a step that did not end), "wait", "held" (a wait for what was missing),
+            "retry", "note", "stall", "ended".
         text: one line for people, without secrets.
         seconds: how long it took; None = it has no length, or has not ended.
         step: the step that it happened in; None = in none.
