@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import jsonschema
 import pytest
 from emulator import Emulator, compartment_id, instance_id, make_seed
 from hyperexport import Ended, Hyperexport
+from kills import wait_until
 
 import hypersdk.cli
 
@@ -322,6 +325,33 @@ def test_a_busy_cloud_makes_no_plan_shorter(start_emulator: START, tmp_path: Pat
     found = plan(Hyperexport(emulator, tmp_path), "--filter", "name=vm-*", "-o", "{compartment}/")
     assert sorted(names(found)) == every
     assert all(item["size"] == 50 << 30 for item in found["items"])
+
+
+def test_an_outage_while_planning_is_waited_out(start_emulator: START, tmp_path: Path) -> None:
+    """The plan is whole, people are told that the network is down, and no retry is spent."""
+    every = [f"vm-{number:02d}" for number in range(24)]
+    emulator = start_emulator(instances=every, compartments=list("abcdefgh"), disks=1, disk_size=1 << 20, change=spread)
+    emulator.fault("ListInstances", "outage", seconds=1, skip=3)
+    ended = Hyperexport(emulator, tmp_path).run("fleet", "--filter", "name=*", "--dry-run", "--json", "-bn", "exports")
+    assert ended.code == 0, ended.err
+    assert sorted(names(ended.json["fleet_plan"])) == every
+    assert "waiting: network down" in ended.err
+
+
+def test_ctrl_c_while_planning_ends_it_at_once(start_emulator: START, tmp_path: Path) -> None:
+    """Threads that wait for a busy service are stopped; nothing is printed as a plan; exit 130."""
+    emulator = start_emulator(compartments=list("abcdefgh"), disks=1, disk_size=1 << 20)
+    busy = {"status": 429, "code": "TooManyRequests", "headers": {"retry-after": "60"}}
+    emulator.fault("ListInstances", "error", times="any", **busy)
+    running = Hyperexport(emulator, tmp_path).start(
+        "fleet", "--filter", "name=*", "--dry-run", "--json", "-bn", "exports"
+    )
+    wait_until(lambda: any(each["operation"] == "ListInstances" for each in emulator.remote.log()), "it never began")
+    running.signal(signal.SIGINT)
+    began = time.monotonic()
+    ended = running.wait()
+    assert (ended.code, ended.out) == (130, ""), ended.err
+    assert time.monotonic() - began < 20
 
 
 def test_a_list_that_cannot_be_read_to_its_end_makes_no_plan(start_emulator: START, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def read_all(
         jobs: what to read.
         connect: opens a region.
         stop: ends everything.
-        progress: told how many jobs of how many are done.
+        progress: told how many jobs of how many are done; several times a second, also when none ended.
         threads: most at the same time.
 
     Returns:
@@ -139,6 +139,7 @@ class _Crew(Generic[T]):
             try:
                 message = self._messages.get(timeout=WAKE_EVERY)
             except Empty:
+                progress(len(self.answers), self._count)
                 continue
             if message is None:
                 threads -= 1

@@ -48,7 +48,7 @@ MOST_IMAGES = 100
 preflight of an export asks for the others."""
 
 QUIET = 5.0
-"""Seconds between two reasons to wait that people are told: of hundreds of lists many wait a little."""
+"""Seconds between two retries that people are told of: of hundreds of lists many wait a little."""
 
 EMPTY_FILE = FleetFile()
 
@@ -335,7 +335,7 @@ class _Planner:
 
     def _report(self, event: events.Event, /) -> None:
         waiter = self._account.waiter
-        if isinstance(event, events.Waiting) and event.reason is not None:
+        if isinstance(event, events.Waiting) and event.kind == events.RETRY and event.reason is not None:
             if waiter.clock() - self._told < QUIET:
                 return
             self._told = waiter.clock()
