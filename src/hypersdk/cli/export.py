@@ -32,6 +32,7 @@ from hypersdk.exports import api
 from hypersdk.exports.options import FORMATS, ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings
 from hypersdk.exports.result import ExportResult
+from hypersdk.fleet.asked import object_place, read_tags
 from hypersdk.model import Instance
 from hypersdk.runs.census import census
 from hypersdk.storage import url
@@ -163,7 +164,7 @@ def _options(context: CliContext, given: Mapping[str, Any]) -> ExportOptions:
         "image_name": given["image_name"],
         "object_name_prefix": given["object_prefix"],
         "delete_after_export": not given["keep_image"],
-        "tags": {**config.tags, **_tags(given["tags"])},
+        "tags": {**config.tags, **read_tags(given["tags"])},
         "allow_shutdown": given["allow_shutdown"],
         "overwrite": given["overwrite"],
         "new": given["new"],
@@ -194,30 +195,7 @@ def _remote(given: Mapping[str, Any]) -> dict[str, Any]:
         raise errors.UsageError(
             f"an export leaves its disk at one URL, not at {len(given['to'])}", hint="export once for each of them"
         )
-    address = url.parse(given["to"][0])
-    ref = address.ref
-    if ref.scheme != "oci" or address.token is not None:
-        raise errors.UsageError(f"an export cannot go to {address}", resource=str(address), hint=url.OCI_FORMS)
-    directory, _, last = ref.name.rpartition("/")
-    names_object = any(last.lower().endswith(f".{name}") for name in (*FORMATS, "{format}"))
-    prefix = directory if names_object else ref.name.rstrip("/")
-    return {
-        "export_to_object_storage": True,
-        "namespace": ref.namespace,
-        "bucket": ref.bucket,
-        "object_name_prefix": f"{prefix}/" if prefix else "",
-        "object_name": last if names_object else None,
-    }
-
-
-def _tags(texts: tuple[str, ...]) -> dict[str, str]:
-    tags = {}
-    for text in texts:
-        key, middle, value = text.partition("=")
-        if not middle or not key:
-            raise errors.UsageError(f"not a tag: {text!r}", hint="--tag KEY=VALUE")
-        tags[key] = value
-    return tags
+    return object_place(given["to"][0])
 
 
 def _ask(context: CliContext, found: Instance, options: ExportOptions, around: Surroundings) -> ExportOptions:
