@@ -148,7 +148,7 @@ def test_a_failed_overwrite_leaves_the_old_file(desk: Desk) -> None:
     (desk.folder / "good").write_bytes(b"good")
     desk.put(new=b"other")
     assert desk.hyper.run("cp", desk.url("absent"), "good", "--overwrite").code == 5
-    desk.cloud.fault("GetObject", "error", status=401, code="NotAuthenticated", message="no", bucketName=desk.bucket)
+    desk.cloud.fault("GetObject", "error", status=403, code="NotAuthorized", message="no", bucketName=desk.bucket)
     denied = desk.cp(desk.url("new"), "good", "--overwrite", code=4)
     assert denied["items"][0]["code"] == "not-authenticated"
     assert desk.hyper.run("cp", desk.url("new"), "good", "--overwrite", "--if-match", "wrong").code == 1

@@ -143,7 +143,7 @@ def test_an_export_from_plan_to_cancel(hyper: Hyperexport) -> None:
 
 def test_a_cancelled_run_is_shown(hyper: Hyperexport) -> None:
     """`runs cancel --json` answers with the run; the command that the interrupted export printed does it."""
-    hyper.emulator.fault("GetObject", "error", status=401, code="NotAuthenticated", message="no", times=1)
+    hyper.emulator.fault("GetObject", "error", status=403, code="NotAuthorized", message="no", times=1)
     failed = hyper.export("web-02", "-o", "web.qcow2")
     assert (failed.code, failed.out) == (4, ""), failed.err
     cancel = next(each for each in failed.err.splitlines() if each.startswith("clean up: ")).split()[3:]

@@ -19,7 +19,7 @@ from emulator import Emulator, make_seed
 from hyperexport import INSTALLED, Hyperexport, Running
 from kills import wait_until
 
-from hypersdk.runs.fleets import begin_fleet
+from hypersdk.runs.fleets import begin_fleet, items
 from hypersdk.runs.records import QUEUED, FleetItem
 from hypersdk.runs.store import RunStore
 
@@ -281,6 +281,21 @@ def test_retry_goes_on_with_an_unfinished_run_from_anywhere(
     assert ended.code == 0, ended.err
     assert ended.json["export"]["run_id"] == run["run_id"]
     assert (hyper.folder / f"{vm}.qcow2").exists()
+
+
+def test_a_fleet_learns_how_a_run_of_it_ended(cloud: Emulator, hyper: Hyperexport, vm: str, hold: Hold) -> None:
+    """A run of a fleet that is retried alone: its item ends as done, so that nobody exports it again."""
+    hold("GetObject").kill()
+    cloud.control("DELETE", "faults")
+    run_id = the_run(hyper)["run_id"]
+    with RunStore(hyper.environ["HYPEREXPORT_STATE"], host="host", version="1") as store:
+        begin_fleet(store, "abcdef123456", "plan.yaml", {}, [FleetItem(1, "ocid", vm, run_id)])
+    aged(hyper, "fleet_id", "abcdef123456")
+    assert hyper.run("runs", "retry", run_id).code == 0
+    with RunStore(hyper.environ["HYPEREXPORT_STATE"], host="host", version="1") as store:
+        (item,) = items(store, "abcdef123456")
+    assert (item.outcome, item.code) == ("done", None)
+    assert "vm" in (item.detail or "")
 
 
 def test_retry_begins_a_failed_run_anew(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:

@@ -83,10 +83,12 @@ def test_no_secret_leaves_the_process(start_emulator: Callable[..., Emulator], t
     outputs = [running.kill()]
     emulator.control("POST", "release", {"all": True})
 
-    emulator.fault("GetObject", "error", skip=2, status=401, code="NotAuthenticated", message="no")
+    emulator.fault("GetObject", "error", skip=2, status=403, code="NotAuthorized", message="no")
     outputs.append(hyper.run(*export))
     assert outputs[-1].code == 4, outputs[-1].err
     assert {".partial", ".journal"} <= {path.suffix for path in hyper.folder.iterdir()}
+    (log,) = (hyper.folder / "state" / "logs").iterdir()
+    assert "ended: " in log.read_text()
     assert told(hyper.folder, outputs, secrets) == []
 
     nowhere = ("--proxy", f"http://somebody:{PROXY_PASSWORD}@127.0.0.1:1", *LOUD)
