@@ -89,6 +89,8 @@ class Bench:
                 "HYPEREXPORT_STATE": str(self.folder / "runs.sqlite"),
                 "HYPEREXPORT_OCI_COMPARTMENT_OCID": self.cloud.compartment_id,
                 "HYPEREXPORT_RETRY_MAX_ATTEMPTS": "3",
+                "HYPEREXPORT_RETRY_MAX_TIME": "1m",
+                "HYPEREXPORT_RETRY_MAX_STANDSTILL": "1m",
                 "HYPEREXPORT_NETWORK_READ_TIMEOUT": "1s",
                 "HYPEREXPORT_TRANSFER_PART_SIZE": "64KiB",
                 "HYPEREXPORT_TRANSFER_PARALLEL": "2",

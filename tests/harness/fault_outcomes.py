@@ -46,14 +46,24 @@ def _row(default: str, **exceptions: str) -> dict[str, str]:
 
 OUTCOMES: Mapping[str, Mapping[str, str]] = {
     "error 400 InvalidParameter": _row("RequestRefused", export="ok RequestRefused"),
-    "error 401 NotAuthenticated": _row("NotAuthenticated"),
+    "error 401 NotAuthenticated": _row(
+        "NotAuthenticated",
+        get="ok Interrupted",
+        part="ok Interrupted",
+        commit="ok Interrupted",
+        exports="ok",
+        copies="ok",
+        cp_list="NotAuthenticated",
+    ),
     "error 404 NotAuthorizedOrNotFound": _row("NotFoundError", head="ok PermissionDenied", work="ok ok"),
     "error 409 IncorrectState": _row(
         "StateConflict", head="RequestRefused", image="ok Interrupted", export="ok Interrupted"
     ),
     "error 409 ConcurrentObjectUpdate": _row("ok BusyError", head="RequestRefused"),
     "error 409 InvalidatedRetryToken": _row("RequestRefused", copies=""),
-    "error 409 ResourceLocked": _row("ok BusyError", head="RequestRefused", exports="ok BusyError"),
+    "error 409 ResourceLocked": _row(
+        "ok BusyError", head="RequestRefused", exports="ok BusyError", work="ok Interrupted"
+    ),
     "error 412 NoEtagMatch": _row(
         "PreconditionFailed",
         get="ok ObjectChanged",
@@ -62,25 +72,31 @@ OUTCOMES: Mapping[str, Mapping[str, str]] = {
         across_get="ok ObjectChanged",
         across_part="ok ObjectChanged",
     ),
-    "error 429 TooManyRequests retry-after: 1": _row("ok ThrottledError", exports="ok ThrottledError"),
+    "error 429 TooManyRequests retry-after: 1": _row(
+        "ok ThrottledError", exports="ok ThrottledError", work="ok Interrupted"
+    ),
     "error 429 TooManyRequests connection: close": _row("ok ThrottledError"),
     "error 500 InternalServerError": _row("ok ServiceError"),
-    "error 503 ServiceUnavailable": _row("ok ServiceError", exports="ok ServiceError", copies="ok ServiceError"),
-    "html 200": _row("ok ReplyRefused", exports="ok ReplyRefused"),
+    "error 503 ServiceUnavailable": _row(
+        "ok ServiceError", exports="ok ServiceError", work="ok Interrupted", copies="ok ServiceError"
+    ),
+    "html 200": _row("ok ReplyRefused", exports="ok ReplyRefused", work="ok Interrupted"),
     "html 407": _row("AuthError"),
     "html 503": _row("ok ServiceError", copies=""),
     "redirect http://127.0.0.1:9": _row("ok ReplyRefused"),
     "not-modified": _row("ok ReplyRefused"),
-    "reset": _row("ok NetworkError", exports="ok NetworkError", copies="ok NetworkError"),
+    "reset": _row("ok NetworkError", exports="ok NetworkError", work="ok Interrupted", copies="ok NetworkError"),
     "reset 10": _row("ok", list="ok NetworkError", get="ok NetworkError"),
-    "lost-response": _row("ok NetworkError", exports="ok NetworkError"),
+    "lost-response": _row("ok NetworkError", exports="ok NetworkError", work="ok Interrupted"),
     "outage 0.3": _row("ok", copies=""),
     "delay 0.02": _row("ok", copies=""),
     "hold": _row("ok", copies=""),
     "hold-before": _row("ok", copies=""),
     "drip 500000": _row("ok", copies=""),
     "stall 10": _row("ok", copies=""),
-    "cut-body 10": _row("ok", list="ok NetworkError", get="ok NetworkError", exports="ok NetworkError"),
+    "cut-body 10": _row(
+        "ok", list="ok NetworkError", get="ok NetworkError", exports="ok NetworkError", work="ok Interrupted"
+    ),
     "truncated 10": _row("ok", list="ok NetworkError", get="ok NetworkError"),
     "short-body 10": _row("ok", list="ok ReplyRefused", get="ok ReplyRefused"),
     "flip-byte 10": _row(
@@ -161,7 +177,8 @@ and of three files up (PutObject), `cp` of an object from one bucket to another 
 
 - `right`: it succeeds, with the right bytes. After the slash stands what comes if the fault does not go away.
 - A number is the exit status of the command, behind it stands the error of the library.
-- `Interrupted`: it waits for the cloud, without an end of its own; somebody stopped it, and the same command resumes.
+- `Interrupted`: it waits for the cloud or for a login, without an end of its own; somebody stopped it, and the same command
+  resumes.
 - `believed`: the service itself says something wrong, and nothing else says otherwise; a read that follows a wrong
   look at an object is refused.
 - `-`: there is no such fault for this call, or it would say again what another column says.

@@ -324,7 +324,6 @@ class PartLoop:
                 self._logins = 0
                 if self._retrier.login is not None:
                     self._retrier.login.heard(completion.endpoint)
-                self._arrived += 1
                 now = self._retrier.waiter.clock()
                 self._lookout.done(this.part.moved - this.stood, now - this.began, now)
                 try:
@@ -332,6 +331,7 @@ class PartLoop:
                 except errors.ReplyRefused as error:
                     self._lost(this, error)
                 else:
+                    self._arrived += 1
                     self._retrier.waiter.report(events.Bytes(parts=1))
             else:
                 assert completion.error is not None
