@@ -201,9 +201,7 @@ class _Shown:
         for unread in report.unread:
             click.echo(printable(f"hyperexport: not read: {unread.place}: {unread.why}"), err=True)
         for place in report.absent:
-            self._out.note(
-                printable(f"not looked at: {place} is no more, or you may not see it; only ended runs used it")
-            )
+            self._out.note(printable(f"not looked at: {place}"))
         self._out.note(self._verdict(removals, asked=asked))
 
     def _verdict(self, removals: Sequence[Removal], *, asked: bool) -> str:

@@ -64,7 +64,7 @@ class Report:
         compartments: how many were read to their ends.
         buckets: likewise.
         unread: what was not.
-        absent: buckets and compartments of ended runs that are no more, or that we may not see.
+        absent: what need not be looked at and could not: places that only ended runs used, links that nobody made.
     """
 
     finds: tuple[Find, ...]
@@ -200,7 +200,7 @@ class _Look:
             raise
         except errors.HypersdkError as error:
             if isinstance(error, errors.NotFoundError) and not must:
-                self._sight.absent.append(place)
+                self._sight.absent.append(f"{place} is no more, or you may not see it; only ended runs used it")
             else:
                 self._sight.unread.append(Unread(place, error))
             return False
@@ -271,11 +271,22 @@ class _Look:
                 self._add(rules.OBJECT, run_id, info.ref, info.ref.version, info.modified, info=info)
         for upload in store.list_multipart_uploads(bucket):
             self._upload(upload)
-        for link in store.list_pre_authenticated(bucket):
-            if run_id := rules.run_of_link(link.name, link.object_name):
-                at = replace(bucket, name=link.object_name)
-                began = link.expires - LINK_LIFE if link.expires else None
-                self._add(rules.LINK, run_id, at, link.id, began, name=link.name)
+        self._links(bucket)
+
+    def _links(self, bucket: ObjectRef) -> None:
+        try:
+            for link in self._rooms.store.list_pre_authenticated(bucket):
+                if run_id := rules.run_of_link(link.name, link.object_name):
+                    at = replace(bucket, name=link.object_name)
+                    began = link.expires - LINK_LIFE if link.expires else None
+                    self._add(rules.LINK, run_id, at, link.id, began, name=link.name)
+        except (errors.NotFoundError, errors.PermissionDenied):
+            if self._known.has_links(bucket):
+                raise
+            # Most exports need no links, and whoever makes none needs no permission to manage buckets.
+            self._sight.absent.append(
+                f"links of bucket {bucket.bucket}: you may not list them; no run of yours has one"
+            )
 
     def _upload(self, upload: Upload) -> None:
         parts = parts_of(self._rooms, upload)

@@ -10,6 +10,7 @@ from hypersdk import errors
 from hypersdk.exports import leftovers as rules
 from hypersdk.exports.leftovers import Owner
 from hypersdk.exports.plan import ExportPlan
+from hypersdk.model import ObjectRef
 from hypersdk.runs.records import DONE, FAILED, Intent, Run
 from hypersdk.runs.store import RunStore
 
@@ -51,6 +52,12 @@ class Known:
     def demanded(self, run_id: str) -> bool:
         """Whether a run may have left something: its places must be readable."""
         return self.records[run_id].unfinished or run_id in self.open
+
+    def has_links(self, bucket: ObjectRef) -> bool:
+        """Whether a run may have a link in this bucket."""
+        intents = (one for open_ones in self.open.values() for one in open_ones if one.kind == "par")
+        place = {"namespace": bucket.namespace, "bucket": bucket.bucket}
+        return any(place.items() <= dict(one.place).items() for one in intents)
 
     def closer(self, run_id: str) -> Owner | None:
         """A run with what takes a closer look: whether it is driven, and what its user asked to keep."""

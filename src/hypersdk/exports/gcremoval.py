@@ -17,6 +17,7 @@ from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.gc import GONE, Report, RoomsIn, parts_of
 from hypersdk.exports.gcknown import LEDGER, Known
 from hypersdk.exports.leftovers import Find
+from hypersdk.exports.options import KEEP_TAG
 from hypersdk.runs.store import Drive, RunStore
 from hypersdk.storage.protocol import Upload
 from hypersdk.transfer import partial as partials
@@ -102,6 +103,7 @@ def _remove_image(rooms: ExportRooms, find: Find, held: Drive | None) -> None:
     if image.lifecycle_state == GONE:
         return
     same = image.name == find.name and (rules.run_of_tags(image.tags) or find.run_id) == find.run_id
+    same = same and (KEEP_TAG in image.tags) == find.kept
     if not same or image.lifecycle_state != find.state or image.lifecycle_state in rules.BUSY_STATES:
         raise errors.StateConflict(
             f"image {image.name} ({image_id}) has changed since it was listed: it is {image.lifecycle_state}",

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from hypersdk import errors, events
 from hypersdk.model import ByteRange, ObjectInfo, ObjectRef
@@ -80,7 +82,9 @@ def upload(
         if not able.multipart or source.size <= min(options.part_size, LARGEST_WHOLE):
             return _put_whole(source, store, ref, put, wire=wire, retrier=retrier, advanced=advanced)
         part_size = part_size_for(source.size, options.part_size, able)
-        intent = Intent(str(ref), source.facts, part_size, digest_of(put), now())
+        # Absolute: whoever finds the journal later may stand elsewhere.
+        facts = replace(source.facts, path=str(Path(path).absolute()))
+        intent = Intent(str(ref), facts, part_size, digest_of(put), now())
 
         def send(lasting: Lasting) -> ObjectInfo:
             progress = Progress(source.size, lasting.size, advanced, retrier.waiter.report)
@@ -92,7 +96,7 @@ def upload(
             return lasting.commit(store, retrier, put.condition)
 
         with claim(journal, path, ref, retrier.waiter.report) as notes:
-            origin = _FromFile(source, store, intent, retrier)
+            origin = _FromFile(path, source, store, intent, retrier)
             return lasting_upload(store, ref, put, send, intent=intent, origin=origin, notes=notes, retrier=retrier)
 
 
@@ -131,8 +135,8 @@ def _put_whole(
 class _FromFile:
     """A file as the origin of an upload: parts are compared with the bytes that stand in it now."""
 
-    def __init__(self, source: LocalSource, store: Store, intent: Intent, retrier: Retrier) -> None:
-        self.name = intent.source.path
+    def __init__(self, name: str, source: LocalSource, store: Store, intent: Intent, retrier: Retrier) -> None:
+        self.name = name
         self._source = source
         self._store = store
         self._intent = intent
