@@ -150,7 +150,7 @@ def test_a_failed_overwrite_leaves_the_old_file(desk: Desk) -> None:
     assert desk.hyper.run("cp", desk.url("absent"), "good", "--overwrite").code == 5
     desk.cloud.fault("GetObject", "error", status=403, code="NotAuthorized", message="no", bucketName=desk.bucket)
     denied = desk.cp(desk.url("new"), "good", "--overwrite", code=4)
-    assert denied["items"][0]["code"] == "not-authenticated"
+    assert denied["items"][0]["code"] == "permission-denied"
     assert desk.hyper.run("cp", desk.url("new"), "good", "--overwrite", "--if-match", "wrong").code == 1
     assert (desk.folder / "good").read_bytes() == b"good"
 
