@@ -99,7 +99,8 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
     house.write(
         YAML,
         "transfer:\n  part_size: 64M\n  parallel: 3\n"
-        "retry: {max_attempts: 2, initial_delay: 500ms, max_delay: 1m, multiplier: 1.5, jitter: no}\n"
+        "retry: {max_attempts: 2, initial_delay: 500ms, max_delay: 1m, multiplier: 1.5, jitter: no, "
+        "max_time: 10m, max_standstill: 1h}\n"
         "network:\n  monitor: off\n  read_timeout: 2m\n",
     )
     house.environ["HYPEREXPORT_TRANSFER_PARALLEL"] = "5"
@@ -109,6 +110,7 @@ def test_options_of_other_rooms_are_filled(house: House) -> None:
     retry = config.retry
     assert (retry.max_attempts, retry.initial_delay, retry.max_delay, retry.multiplier) == (2, 0.5, 60.0, 1.5)
     assert not retry.jitter
+    assert (retry.max_time, retry.max_standstill) == (600.0, 3600.0)
     assert not config.network_monitor
     assert config.oci.connection.read_timeout == 120
     shown = {line.key: line.value for line in config.shown}

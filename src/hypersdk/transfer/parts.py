@@ -351,9 +351,10 @@ class PartLoop:
             self._wire.governor.of(endpoint).refused(self._retrier.waiter.clock(), error.retry_after)
         delay = self._spend(this, error)
         if delay is None:
+            error = self._retrier.give_up(error, this.budget)
             if self._failed is not None and self._failed(this.part, error):
                 return
-            raise self._retrier.give_up(error, this.budget)
+            raise error
         self._last_error = error.message
         self._retrier.waiter.report(events.Retried(self._what, error.code, error.request_id))
         self._again(this, delay)
