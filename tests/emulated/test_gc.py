@@ -89,6 +89,7 @@ def leave(cloud: Emulator, hyper: Hyperexport, vm: str, *arguments: str) -> str:
     ended = hyper.export(vm, "-o", f"{vm}.qcow2", *arguments)
     cloud.control("DELETE", "faults")
     assert ended.code == 0, ended.err
+    assert "hyperexport gc tries that again" in ended.err
     return str(ended.json["export"]["run_id"])
 
 

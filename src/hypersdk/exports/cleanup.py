@@ -105,6 +105,8 @@ def _try_all(ctx: Context, actions: Iterable[Callable[[], None]]) -> list[str]:
         except errors.HypersdkError as error:
             failed.append(str(error))
             ctx.rooms.note(f"could not clean up: {error}")
+    if failed:
+        ctx.rooms.note("hyperexport gc tries that again, once it is allowed")
     return failed
 
 
