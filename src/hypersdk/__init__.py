@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from hypersdk.exports.percent import PercentReporter
     from hypersdk.exports.plan import ExportPlan
     from hypersdk.exports.result import ExportResult
+    from hypersdk.fleet.crew import Watch as FleetWatch
+    from hypersdk.fleet.nouns import FleetPlan
+    from hypersdk.fleet.nouns import Limits as FleetLimits
+    from hypersdk.fleet.nouns import Outcome as FleetOutcome
+    from hypersdk.fleet_library import export_fleet, plan_fleet
     from hypersdk.library import (
         connect,
         copy,
@@ -44,6 +49,10 @@ _HOME = {
     "ExportOptions": "hypersdk.exports.options",
     "ExportPlan": "hypersdk.exports.plan",
     "ExportResult": "hypersdk.exports.result",
+    "FleetLimits": "hypersdk.fleet.nouns:Limits",
+    "FleetOutcome": "hypersdk.fleet.nouns:Outcome",
+    "FleetPlan": "hypersdk.fleet.nouns",
+    "FleetWatch": "hypersdk.fleet.crew:Watch",
     "Image": "hypersdk.model",
     "Instance": "hypersdk.model",
     "NetworkMonitor": "hypersdk.network",
@@ -63,15 +72,17 @@ _HOME = {
     "download": "hypersdk.library",
     "download_stream": "hypersdk.library",
     "errors": "",
+    "export_fleet": "hypersdk.fleet_library",
     "export_instance": "hypersdk.library",
     "load_config": "hypersdk.config",
     "null_reporter": "hypersdk.events",
     "open_store": "hypersdk.library",
     "plan_export": "hypersdk.library",
+    "plan_fleet": "hypersdk.fleet_library",
     "upload": "hypersdk.library",
     "upload_stream": "hypersdk.library",
 }
-"""Public name -> module that holds it; "" = it is a module itself."""
+"""Public name -> module that holds it, with ":NAME" if it has another name there; "" = it is a module itself."""
 
 __all__ = [
     "ByteRange",
@@ -81,6 +92,10 @@ __all__ = [
     "ExportOptions",
     "ExportPlan",
     "ExportResult",
+    "FleetLimits",
+    "FleetOutcome",
+    "FleetPlan",
+    "FleetWatch",
     "Image",
     "Instance",
     "NetworkMonitor",
@@ -100,11 +115,13 @@ __all__ = [
     "download",
     "download_stream",
     "errors",
+    "export_fleet",
     "export_instance",
     "load_config",
     "null_reporter",
     "open_store",
     "plan_export",
+    "plan_fleet",
     "upload",
     "upload_stream",
 ]
@@ -114,7 +131,10 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'hypersdk' has no attribute {name!r}")
-    value = importlib.import_module(f"hypersdk.{name}") if not home else getattr(importlib.import_module(home), name)
+    module, _, inner = home.partition(":")
+    value: Any = importlib.import_module(module or f"hypersdk.{name}")
+    if module:
+        value = getattr(value, inner or name)
     globals()[name] = value
     return value
 

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from hypersdk.exports.options import ExportOptions
     from hypersdk.exports.plan import ExportPlan
     from hypersdk.exports.result import ExportResult
-    from hypersdk.fleet.crew import Watch
-    from hypersdk.fleet.nouns import FleetPlan
-    from hypersdk.fleet.nouns import Outcome as FleetOutcome
     from hypersdk.providers.protocol import Provider
     from hypersdk.transfer.copies.items import Outcome
     from hypersdk.transfer.flows.inflow import Readable
@@ -363,35 +360,3 @@ def export_instance(
     with Wiring(config or load_config(), waiter, monitor) as wiring:
         rooms = wiring.export_rooms
         return export(rooms, wiring.find_instance(instance_id), options, wiring.surroundings(options))
-
-
-def export_fleet(
-    plan: FleetPlan,
-    config: Config | None = None,
-    *,
-    watch: Watch | None = None,
-    stop: StopFlag | None = None,
-    monitor: NetworkMonitor | None = None,
-) -> list[FleetOutcome]:
-    """Carry out many exports on this machine, as `hyperexport fleet` does; the same call goes on with what is left.
-
-    One that fails ends no other. What an earlier call exported, and what still is there, is skipped.
-
-    Args:
-        plan: which instances, how, how many at once, when.
-        config: None = loaded as the command does.
-        watch: told what happens, from several threads; None = nobody is.
-        stop: ends all of it cleanly; the same call goes on.
-        monitor: knows whether the network is down; None = our own.
-
-    Returns:
-        How each instance ended, in the order of the plan.
-
-    Raises:
-        HypersdkError: nothing could begin, or the run store cannot be used any more.
-    """
-    from hypersdk.fleet.crew import unwatched
-    from hypersdk.fleet.local import begin, go_on
-
-    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
-        return go_on(begin(plan, wiring), wiring, watch or unwatched())

@@ -22,7 +22,7 @@ from hypersdk.exports.result import ExportResult
 from hypersdk.fleet import crew, local
 from hypersdk.fleet.nouns import FleetPlan, Item, Limits, Outcome
 from hypersdk.fleet.queue import Turn
-from hypersdk.library import export_fleet
+from hypersdk.fleet_library import export_fleet
 from hypersdk.runs import fleets, slots
 from hypersdk.runs.enrolment import standings
 from hypersdk.runs.records import FAILED, QUEUED

@@ -44,3 +44,10 @@ def move_all(source: str, target: str) -> list[str]:
 def stat(address: str) -> int:
     store = hypersdk.open_store(address, hypersdk.load_config())
     return store.size if isinstance(store, hypersdk.ObjectInfo) else 0
+
+
+def export_many(stop: StopFlag, watch: hypersdk.FleetWatch) -> dict[str, str]:
+    limits = hypersdk.FleetLimits(parallel=8, per_region=4)
+    plan: hypersdk.FleetPlan = hypersdk.plan_fleet("tag:env=prod", output="/backup/{name}.{format}", limits=limits)
+    outcomes: list[hypersdk.FleetOutcome] = hypersdk.export_fleet(plan, stop=stop, watch=watch)
+    return {outcome.name: outcome.kind for outcome in outcomes}
