@@ -25,6 +25,9 @@ LEASE_SECONDS = 30.0
 BEAT_EVERY = 2.0
 """Seconds between two beats; also how soon `runs cancel` is heard."""
 
+_ENDING = 1.0
+"""Seconds that a beat which is on its way may take when everything is closed."""
+
 
 class RunLock:
     """The exclusive lock of one run; the kernel drops it when its process dies.
@@ -127,6 +130,7 @@ class Keeper:
         self._change = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
         self.trouble: errors.StoreUnreachable | None = None
 
     def add(self, lease: KeptLease) -> None:
@@ -145,7 +149,12 @@ class Keeper:
             if self._kept or self._thread is None:
                 return
             self._wake.set()
-            self._thread = None
+            self._ending, self._thread = self._thread, None
+
+    def close(self) -> None:
+        """Wait a moment for the thread that has nothing left to do, so that its connection can be closed."""
+        if self._ending is not None:
+            self._ending.join(_ENDING)
 
     def _run(self, wake: threading.Event) -> None:
         while not wake.wait(self._every):

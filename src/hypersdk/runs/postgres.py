@@ -89,6 +89,7 @@ class PostgresBackend:
 
     def close(self) -> None:
         """See `Backend`."""
+        self._keeper.close()
         self.engine.dispose()
 
     def now(self) -> datetime:
