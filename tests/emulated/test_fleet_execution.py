@@ -369,3 +369,21 @@ def test_what_was_not_exported_is_retried(
 def one_of(plan: FleetPlan, instance_id: str) -> hypersdk.Instance:
     """The instance of an item."""
     return next(item.instance for item in plan.items if item.instance.id == instance_id)
+
+
+def test_a_fleet_from_a_program(
+    start_emulator: Callable[..., Emulator],
+    config_of: Callable[[Emulator], Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`plan_fleet` selects by a filter and a file, and `export_fleet` carries the plan out."""
+    monkeypatch.chdir(tmp_path)
+    config = config_of(start_emulator(instances=NAMES[:3]))
+    (tmp_path / "vms.txt").write_text("vm-3\n")
+    limits = hypersdk.FleetLimits(per_worker=1)
+    plan = hypersdk.plan_fleet("name=vm-1", config, file="vms.txt", output="out/{name}.{format}", limits=limits)
+    assert sorted(item.instance.name for item in plan.items) == ["vm-1", "vm-3"]
+    outcomes: list[hypersdk.FleetOutcome] = hypersdk.export_fleet(plan, config)
+    assert [each.kind for each in outcomes] == ["done", "done"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.qcow2")) == ["vm-1.qcow2", "vm-3.qcow2"]
