@@ -127,7 +127,7 @@ class Watch:
 
     def _usual(self, step: str) -> Usual | None:
         with suppress(*STORE_FAILS):
-            return history.usual(self._ctx.rooms.runs, step)
+            return history.usual(self._ctx.rooms.runs.now_or_never(), step)
         return None
 
     def _tick(self) -> None:
