@@ -15,7 +15,7 @@ from hypersdk import errors, events
 from hypersdk.bandwidth import Bucket, minute_of_week
 from hypersdk.config import Config
 from hypersdk.network import NetworkMonitor
-from hypersdk.retry import Retrier
+from hypersdk.retry import Call, Retrier
 from hypersdk.storage import url
 from hypersdk.storage.protocol import Store
 from hypersdk.waiting import Waiter
@@ -62,6 +62,7 @@ class Wiring:
         self._webs: dict[url.Address, WebStore] = {}
         self._elsewhere: dict[str, Wiring] = {}
         self._home: Wiring | None = None
+        self._twin: Wiring | None = None  # the same credentials and region, of another thread
         self.command = "a program"
         self._cleanup = ExitStack()
 
@@ -96,13 +97,18 @@ class Wiring:
             AuthError: the credentials cannot be used.
             PassingError: a principal's token could not be had.
         """
-        from hypersdk.vendors.oci.login import Login
+        from hypersdk.vendors.oci.login import Login, signing_in
         from hypersdk.vendors.oci.session import open_session
 
         # Nothing is known of the network yet: a principal's first requests are repeated, not waited for.
         first = Retrier(self.config.retry, self.waiter, NetworkMonitor(None))
         again = self.config.again
-        session = open_session(self.config.oci, call=first.call, again=None if again is None else lambda: again().oci)
+        settings = None if again is None else lambda: again().oci
+        call: Call = first.call
+        standing = None
+        if self._twin is not None:
+            call, standing = signing_in(Login(self._twin.session), first), self._twin.session.standing
+        session = open_session(self.config.oci, call=call, again=settings, standing=standing)
         self.retrier.login = login = Login(session, self.waiter.report)
         self.waiter.hooks.append(login.remind)
         self._cleanup.callback(self.waiter.hooks.remove, login.remind)
@@ -232,7 +238,7 @@ class Wiring:
         """
         home = self.in_region(region)
         other = Wiring(home.config, waiter, home.monitor)
-        other._home = self
+        other._home, other._twin = self, home
         return other
 
     @cached_property

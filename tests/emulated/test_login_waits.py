@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from emulator import REGION, TENANCY, USER, Emulator, fingerprint, instance_id, make_seed, private_pem, public_pem
 from hyperexport import Hyperexport, Running
 from signing_in import Somebody
+
+from hypersdk import events
+from hypersdk.config import load_config
+from hypersdk.model import ObjectRef
+from hypersdk.waiting import Waiter
+from hypersdk.wiring import Wiring
 
 MIB = 1 << 20
 BODY = random.Random(8).randbytes(16 * MIB + 7)
@@ -212,6 +219,36 @@ def test_a_token_that_is_being_written_is_waited_for(cloud: Emulator, somebody, 
     assert done.code == 0, done.err
     assert (tmp_path / "big").read_bytes() == BODY
     assert seen(cloud, start, "GetObject").count(206) == PARTS
+
+
+def test_an_export_that_begins_in_mid_fleet_waits_too(cloud: Emulator, somebody, tmp_path: Path) -> None:
+    """The session worked for the fleet and ended before the next export's thread signs in: that waits, too."""
+    who, told = somebody("security_token"), []
+    who.seconds = 2
+    environ = who.environ()
+    config = load_config({"endpoint": cloud.endpoint}, environ, cwd=tmp_path, home=tmp_path)
+    ref = ObjectRef("oci", cloud.namespace, "exports", "big")
+    with Wiring(config, Waiter()) as home:
+        assert home.retrier.call("look", lambda: home.oci_store.head(ref)).size == len(BODY)
+        time.sleep(2.1)
+        apart = home.apart("", Waiter(report=told.append))
+
+        def work() -> int:
+            with apart:
+                return apart.retrier.call("look", lambda: apart.oci_store.head(ref)).size
+
+        with ThreadPoolExecutor(1) as pool:
+            size = pool.submit(work)
+            end = time.monotonic() + PATIENCE
+            while not any(isinstance(event, events.Waiting) for event in told):
+                assert not size.done(), size.exception()
+                assert time.monotonic() < end
+                time.sleep(0.005)
+            who.seconds = 1200
+            who.renew()
+            assert size.result(PATIENCE) == len(BODY)
+    asked = [event for event in told if isinstance(event, events.Waiting) and event.reason]
+    assert {event.kind for event in asked} == {events.LOGIN}
 
 
 class KeyOwner:

@@ -7,14 +7,20 @@ its token in place, so it may be read half-written). Clocks that are too far apa
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from hypersdk import errors, events
+from hypersdk.retry import Call, Retrier
 from hypersdk.vendors.oci.credentials import SECURITY_TOKEN
 from hypersdk.vendors.oci.session import OciSession
+
+T = TypeVar("T")
 
 _WEB = ("https://", "http://")
 """How the names of what is not OCI's begin: no credentials of ours are to blame for those."""
@@ -107,6 +113,29 @@ class Login:
 
     def _marks(self) -> Mark:
         return tuple(_mark(path) for path in self._session.files)
+
+
+def signing_in(login: Login, retrier: Retrier) -> Call:
+    """Signs in another thread of a program whose credentials worked before: if they have ended, that is waited for.
+
+    Args:
+        login: of the session that worked.
+        retrier: repeats and waits.
+    """
+    retrier = replace(retrier, login=login)
+
+    def call(what: str, function: Callable[[], T], /) -> T:
+        def once() -> T:
+            try:
+                return function()
+            except (errors.AuthError, errors.ConfigError) as error:
+                if not login.worked:
+                    raise
+                raise _told(errors.CredentialsEnded, error, error.hint or "") from error
+
+        return retrier.call(what, once)
+
+    return call
 
 
 def _mark(path: str) -> tuple[int, int, int] | None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +74,13 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass
+class Standing:
+    """Whether the service has accepted some credentials in a region; shared by all sessions of them."""
+
+    accepted: bool = False
+
+
 class OciSession:
     """One set of credentials in one region; made by `open_session`. Safe to use from several threads.
 
@@ -84,7 +91,6 @@ class OciSession:
         kind: how it signs in, one of `credentials.AUTH_KINDS`.
         connection: proxy, CA bundle, endpoint and time-outs of everything that this session does.
         object_storage_url: base URL of Object Storage, without a trailing slash.
-        accepted: whether the service has accepted a signature of this session.
 
     Args:
         settings: who, where, how.
@@ -93,6 +99,7 @@ class OciSession:
         now: this machine's time of day.
         clock: monotonic seconds.
         again: reads the settings anew, after a refusal: another process may have changed them; None = they stay.
+        standing: that of another session of the same credentials in the same region; None = of its own.
 
     Raises:
         ConfigError: nobody names the region.
@@ -108,6 +115,7 @@ class OciSession:
         now: Callable[[], datetime] = _utc_now,
         clock: Callable[[], float] = time.monotonic,
         again: Callable[[], OciSettings] | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.settings = settings
         self.kind = credentials.kind
@@ -116,7 +124,7 @@ class OciSession:
         self._now = now
         self._clock = clock
         self._again = again
-        self.accepted = False
+        self._standing = standing or Standing()
         self._set_ahead = self._ahead()
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
@@ -124,11 +132,26 @@ class OciSession:
         self._last_date: tuple[str, datetime] | None = None
         self.tenancy_id = ""
         self._renewal = Renewal(credentials, self._took, clock)
-        first = call("sign in", self._renewal.current) if credentials.renewable else self._renewal.current()
+        asks = credentials.renewable or standing is not None
+        first = call("sign in", self._renewal.current) if asks else self._renewal.current()
         self.region = regions.expand(settings.region) if settings.region else first.who.region or ""
         if not self.region and not settings.connection.endpoint:
             demand("region", settings)
         self.object_storage_url = settings.connection.endpoint or regions.object_storage_url(self.region)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the service has accepted a signature of these credentials here."""
+        return self._standing.accepted
+
+    @accepted.setter
+    def accepted(self, accepted: bool) -> None:
+        self._standing.accepted = accepted
+
+    @property
+    def standing(self) -> Standing:
+        """For a session of the same credentials in another thread."""
+        return self._standing
 
     @property
     def who(self) -> Who:
@@ -331,6 +354,7 @@ def open_session(
     call: Call = run_once,
     now: Callable[[], datetime] = _utc_now,
     again: Callable[[], OciSettings] | None = None,
+    standing: Standing | None = None,
 ) -> OciSession:
     """Sign in with these settings. Only principals make requests for that.
 
@@ -339,6 +363,7 @@ def open_session(
         call: runs these requests.
         now: this machine's clock.
         again: reads the settings anew, after a refusal.
+        standing: that of another session of the same credentials in the same region.
 
     Raises:
         ConfigError: switched off, or something is missing; names it and the places where it may come from.
@@ -351,7 +376,7 @@ def open_session(
         )
     if settings.auth is None:
         settings = replace(settings, auth=API_KEY)
-    return OciSession(settings, credentials_of(settings, now), call=call, now=now, again=again)
+    return OciSession(settings, credentials_of(settings, now), call=call, now=now, again=again, standing=standing)
 
 
 def credentials_of(settings: OciSettings, now: Callable[[], datetime] = _utc_now) -> Credentials:
