@@ -184,6 +184,11 @@ class JobQueue:
             self._enqueue(f"{run_id}.{int(number) + 1}", queue, job)
             self._register_host(queue)
 
+    def reopen(self, fleet_id: str, limits: Limits) -> None:
+        """Make sure that a fleet has a queue: it may have been swept while its last jobs waited for a host."""
+        with _explained():
+            self._client.register_queue(fleet_queue(fleet_id), on_conflict="never_update", **_limits(limits))
+
     def claim(self, job_id: str) -> Claim:
         """The job of this id."""
         return self._claims(workflow_ids=[job_id])[0]

@@ -24,7 +24,7 @@ from hypersdk.fleet import windows
 from hypersdk.fleet.claims import HOST
 from hypersdk.fleet.crew import OpenRooms, Watch
 from hypersdk.fleet.engine import Claim, Ending, JobQueue, Server, fleet_queue, host_queue
-from hypersdk.fleet.nouns import Outcome
+from hypersdk.fleet.nouns import Limits, Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.fleet.work import carry_out, end_queued, outcome_of, write_down
 from hypersdk.runs import fleets
@@ -221,9 +221,13 @@ class _Worker:
 
     def _requeue(self, claims: Iterator[Claim] | list[Claim]) -> None:
         for claim in claims:
-            queue = self._queue_of(self.post.runs.run(claim.run_id), claim)
+            run = self.post.runs.run(claim.run_id)
+            queue = self._queue_of(run, claim)
             if claim.executor_id is not None or queue != claim.queue:
                 self.jobs.move(claim, queue)
+                if claim.queue.startswith(HOST) and run.fleet_id is not None:
+                    limits = fleets.fleet(self.post.runs, run.fleet_id).plan["limits"]
+                    self.jobs.reopen(run.fleet_id, Limits(**limits))
 
     def _queue_of(self, run: Run, claim: Claim) -> str:
         """Where a run waits: in the queue of the machine that its files lie on, or in its fleet's."""
