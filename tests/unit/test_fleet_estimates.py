@@ -82,6 +82,18 @@ def test_beginnings_wait_for_the_window_and_what_has_begun_goes_on() -> None:
     assert NOW + timedelta(seconds=seconds) == datetime(2026, 11, 27, 3, tzinfo=UTC)
 
 
+def test_places_that_become_free_while_the_window_is_closed_are_taken_when_it_opens() -> None:
+    """A place that one leaves while it is closed is taken in the next evening, whatever else still runs."""
+    window = windows.parse("22:00-23:00 UTC")
+    some = [item(1, 20 * 3600), item(2, 30 * 3600), item(3, 3600)]
+    seconds = estimates.in_all(some, Limits(parallel=2), [window], NOW)
+    assert seconds is not None
+    assert NOW + timedelta(seconds=seconds) == datetime(2026, 11, 27, 4, tzinfo=UTC)
+    alone = estimates.in_all(some[:1] + some[2:], Limits(parallel=1), [window], NOW)
+    assert alone is not None
+    assert NOW + timedelta(seconds=alone) == datetime(2026, 11, 26, 23, tzinfo=UTC)
+
+
 def test_refused_ones_take_no_time() -> None:
     """Only what will be exported counts."""
     assert estimates.in_all([item(1, 10), item(2, 99, refused="no")], Limits(parallel=1), [], NOW) == 10

@@ -123,6 +123,8 @@ def test_a_filter_that_does_not_mean_the_instance(text: str) -> None:
         ("created>yesterday", 1, "not a date"),
         ("tag:=x", 1, "key is missing"),
         ("not", 4, "a field is expected"),
+        ("not=x", 1, "a field is expected"),
+        ("name=a and or=b", 12, "a field is expected"),
         ("(" * 60 + "name=a" + ")" * 60, 52, "too deep"),
     ],
 )

@@ -236,14 +236,22 @@ def test_what_earlier_commands_did_is_noted() -> None:
     assert plan.items[0].seconds == 0
 
 
+def test_what_is_exported_anew_counts_as_new() -> None:
+    """With overwrite a finished export is made again, and takes its time."""
+    drafts = draft([candidate(vm("done"), Asked(overwrite=True))], around)
+    plan = settle(drafts, Facts(exported={key_of(drafts[0]): "2026-11-24 22:00"}), Order("x"), NOW)
+    assert plan.items[0].note == ""
+    assert plan.items[0].seconds
+
+
 def test_free_room_is_told_with_how_many_fit() -> None:
     """In the order of priority, so many full disks fit; enough room is not mentioned."""
     near, far = Asked(priority=-1), Asked()
-    candidates = [candidate(vm("big"), far, size=90 * GIB), candidate(vm("small"), near, size=20 * GIB)]
+    candidates = [candidate(vm("big"), far, size=101 * GIB), candidate(vm("small"), near, size=20 * GIB)]
     paths = frozenset(path for one in draft(candidates, around) for path in one.paths)
     tight = planned(*candidates, facts=Facts(rooms=[Room("/work", 100 * GIB, paths)]))
-    assert tight.notes[0].startswith("/work has 100.0 GiB free, full disks would take 110.0 GiB: 1 of 2 surely fit")
-    assert planned(*candidates, facts=Facts(rooms=[Room("/work", 110 * GIB, paths)])).notes == ()
+    assert tight.notes[0].startswith("/work has 100.0 GiB free, full disks would take 121.0 GiB: 1 of 2 surely fit")
+    assert planned(*candidates, facts=Facts(rooms=[Room("/work", 121 * GIB, paths)])).notes == ()
 
 
 @pytest.mark.parametrize(
