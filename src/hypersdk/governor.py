@@ -140,16 +140,20 @@ class Governors:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._by_endpoint: dict[str, Governor] = {}
         self._least = 0
 
     def of(self, endpoint: str) -> Governor:
         """The governor of an origin ("https://host:port")."""
         if endpoint not in self._by_endpoint:
-            governor = self._by_endpoint[endpoint] = Governor(self._most)
+            governor = self._by_endpoint[endpoint] = self.make(endpoint)
             governor.begin_at(self._least, 0.0)
         return self._by_endpoint[endpoint]
+
+    def make(self, endpoint: str) -> Governor:  # noqa: ARG002 - for those who make others
+        """The governor of an endpoint that had none."""
+        return Governor(self.most)
 
     def begin_at(self, level: int, now: float) -> None:
         """Have every governor allow at least so many at once, also those that are yet to come; see `Governor`."""

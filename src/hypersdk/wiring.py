@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hypersdk.exports.context import ExportRooms
     from hypersdk.exports.options import ExportOptions
     from hypersdk.exports.plan import Surroundings
+    from hypersdk.fleet.sharing import Refusals
     from hypersdk.model import Instance
     from hypersdk.providers.protocol import Provider
     from hypersdk.runs.store import RunStore
@@ -165,6 +166,10 @@ class Wiring:
             bucket=self._bucket(),
             monitor=self.monitor,
         )
+        if self._home is not None and "refusals" in self._home.__dict__:
+            from hypersdk.fleet.sharing import HeedfulGovernors
+
+            wire.governor = HeedfulGovernors(self.config.transfer.parallel, self._home.refusals)
         self._cleanup.callback(wire.close)
         return wire
 
@@ -230,7 +235,9 @@ class Wiring:
         return self._elsewhere[region]
 
     def apart(self, region: str, waiter: Waiter) -> Wiring:
-        """The same account for another thread: connections of its own; run store, monitor and bandwidth are shared.
+        """The same account for another thread: connections of its own.
+
+        Run store, monitor, bandwidth, and who asked to slow down are shared.
 
         Args:
             region: one that `in_region` has been asked for already, by the thread that owns these rooms.
@@ -246,7 +253,15 @@ class Wiring:
         """Keeps to one rate whatever moves in any thread; must be asked for before there are several."""
         from hypersdk.fleet.sharing import SharedBucket
 
+        self.refusals  # noqa: B018 - made by the same thread
         return self._bucket(SharedBucket)
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        """What services refused in any thread."""
+        from hypersdk.fleet.sharing import Refusals
+
+        return Refusals()
 
     @cached_property
     def export_rooms(self) -> ExportRooms:
