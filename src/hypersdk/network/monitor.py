@@ -141,10 +141,10 @@ class NetworkMonitor:
         if self.down_since is not None or (began is not None and began < self.broken_before):
             return True
         now = self._clock()  # what came before proves nothing: an outage begins after the last byte
-        while (up := self._ask(now)) is None:
+        while self._ask(now) is None:
             if waiter is not None:
                 waiter.tick()
-        return not up
+        return self.down_since is not None
 
     def doubt(self, silence: float) -> None:
         """Note that nothing moves: if that lasts, the endpoint is asked beside the work, and `tick` concludes.
@@ -177,7 +177,7 @@ class NetworkMonitor:
         if self._off:
             return
         self._machine.watch.tick()
-        if (wanted := self._wanted) is not None and self.down_since is None:
+        if (wanted := self._wanted) is not None and self.down_since is None and wanted <= self._clock():
             self._conclude(wanted)
 
     def wait_until_up(self, waiter: Waiter) -> None:
@@ -215,7 +215,7 @@ class NetworkMonitor:
         silent = [(prober, question) for prober, question in asked if question.done.is_set() and question.why]
         if silent:
             self._went_down(*silent[0])
-            return self.down_since is None
+            return False
         if all(question.done.is_set() for _, question in asked):
             self._came_up(min((question.asked for _, question in asked), default=not_before))
             return True
@@ -224,10 +224,11 @@ class NetworkMonitor:
     def _conclude(self, wanted: float) -> None:
         asked = self._look(wanted)
         if all(question.done.is_set() for _, question in asked):
-            self._ask(wanted)
+            up = self._ask(wanted)
             with self._lock:
                 if self._wanted == wanted:
-                    self._wanted = None
+                    # Nobody answers and bytes come: which of the two goes on is asked once more.
+                    self._wanted = None if up or self.down_since is not None else self._clock() + PROBE_EVERY
 
     def _is_up(self) -> bool | None:
         """Whether the network is up; None = no. Asks every now and then, and after a change at once."""
@@ -244,8 +245,8 @@ class NetworkMonitor:
         with self._lock:
             if self._heard_at > question.asked:
                 return
-            self._silent = f"{prober.name}: {question.why}"
             if self.down_since is None:
+                self._silent = f"{prober.name}: {question.why}"
                 self.down_since = prober.silent_since or self._now()
         self._gather()
 

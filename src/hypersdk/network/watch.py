@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from hypersdk.network.kernel import Change, KernelEvents
 
-LONG = 2.0
+LONG = 1.0
 """Seconds of work after which the kernel is listened to."""
 
 GAP = 5.0

@@ -4,7 +4,7 @@ Rules of this file:
 - Nobody tells a connection that its peer, its address or its way are gone; only its silence does. So whoever was silent
   when connections broke (`broken_before`) is dead. A body that stopped in the middle before any other change of the
   network (`doubted_before`) counts as dead, too; a service that has not begun to answer may just take its time.
-- Nobody is taken for dead within `DEAD` seconds of its last byte, nor before all had `SETTLE` seconds to show life.
+- Nobody is taken for dead soon after its last byte, nor before all had `SETTLE` seconds to show life.
 - Who waits for us (paused) is left alone.
 """
 
@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from hypersdk.transfer.hedging import Flight
 
 SETTLE = 0.3
-DEAD = 2.0
+
+BROKEN, DOUBTED, ANSWER = 1.0, 2.0, 5.0
+"""Seconds of silence after which is taken for dead: a body in its middle, one that is only doubted, and whoever waits
+for an answer."""
+
+LATE = 1.0
+"""Seconds for which bytes are still seen to move that had come, or gone into a buffer, before connections broke."""
 
 
 @dataclass(slots=True)
@@ -45,7 +51,7 @@ class Pulse:
             Seconds since any of them moved, or there was none.
         """
         beats = {each.token: self._beats.get(each.token) or _Beat(each.moved, each.moved, now) for each in flights}
-        if not beats.keys() <= self._beats.keys() or not beats:
+        if not self._beats or not beats:
             self._heard = now
         self._beats = beats
         for each in flights:
@@ -71,6 +77,9 @@ class Pulse:
         for each in flights:
             beat = self._beats[each.token]
             stopped = each.left > 0 and beat.seen > beat.stood
-            if beat.heard < (doubted_before if stopped else broken_before) and now - beat.heard >= DEAD:
+            silence = now - beat.heard
+            broken = beat.heard < broken_before + LATE and silence >= (BROKEN if stopped else ANSWER)
+            doubted = beat.heard < doubted_before + LATE and silence >= DOUBTED and stopped
+            if broken or doubted:
                 found.append(each.token)
         return found

@@ -81,12 +81,17 @@ def failure_of(
         Failure(
             code=code,
             text=text,
-            connected=handle.getinfo(pycurl.PRETRANSFER_TIME) > 0,
+            connected=is_connected(handle),
             proxy_status=handle.getinfo(pycurl.HTTP_CONNECTCODE) if not handle.getinfo(pycurl.RESPONSE_CODE) else 0,
             read_timeout=connection.read_timeout,
             ca_bundle=ca_bundle(connection),
         ),
     )
+
+
+def is_connected(handle: Any) -> bool:
+    """Whether a connection stood, TLS included; time-outs of connecting set PRETRANSFER_TIME, too."""
+    return bool(handle.getinfo(pycurl.CONNECT_TIME) > 0 or handle.getinfo(pycurl.NUM_CONNECTS) == 0)
 
 
 def first_byte_after(handle: Any) -> float | None:

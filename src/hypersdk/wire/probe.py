@@ -9,6 +9,7 @@ too: what it sends is no reply of the service, as the next call finds (`replies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from hypersdk.model import ConnectionSettings
@@ -18,6 +19,18 @@ PROBE_TIMEOUT = 5.0
 
 _GATEWAY_FAILURES = frozenset({502, 503, 504})
 _REFUSALS = range(400, 500)
+
+_WHY: Mapping[int, str] = {
+    5: "the name of the proxy is not known",
+    6: "its name is not known",
+    7: "no connection",
+    28: "no answer",
+    35: "no answer in TLS",
+    52: "it hangs up",
+    56: "it hangs up",
+    97: "the proxy does not connect us",
+}
+"""libcurl's error numbers in words; its own sentences name milliseconds, and change from probe to probe."""
 
 
 def probe(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TIMEOUT) -> bool:
@@ -54,9 +67,9 @@ def ask(connection: ConnectionSettings, url: str, *, timeout: float = PROBE_TIME
         return f"the proxy answers {status}" if status in _GATEWAY_FAILURES and connection.proxy_of(url) else None
     except pycurl.error as error:
         code, text = error.args
-        slow = code == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+        slow = code == pycurl.E_OPERATION_TIMEDOUT and handle.getinfo(pycurl.CONNECT_TIME) > 0
         answered = slow or code in UNTRUSTED or handle.getinfo(pycurl.HTTP_CONNECTCODE) in _REFUSALS
-        return None if answered else (text or f"libcurl error {code}")
+        return None if answered else _WHY.get(code, text or f"libcurl error {code}")
     finally:
         handle.close()
 

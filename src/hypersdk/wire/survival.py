@@ -18,8 +18,11 @@ from hypersdk.wire.exchange import Exchange
 POOLED = 118
 """Seconds for which libcurl reuses a connection that nobody uses (CURLOPT_MAXAGE_CONN's default)."""
 
-DEAD = 2.0
-"""Seconds of silence after which a connection is given up if the network was away meanwhile; others wait longer."""
+DEAD = 5.0
+"""Seconds of silence after which a request is given up if connections broke meanwhile; others wait for longer."""
+
+FRESH = 2.0
+"""Seconds after connections broke in which none of the pool is used; libcurl counts their ages in whole seconds."""
 
 
 class Silence:
@@ -57,7 +60,7 @@ class Silence:
 def pass_over_dead(handle: Any, monitor: NetworkMonitor) -> None:
     """Have a request use no connection of the pool that was idle when connections broke."""
     since = time.monotonic() - monitor.broken_before
-    if since < DEAD:  # libcurl counts ages in whole seconds
+    if since < FRESH:
         handle.setopt(pycurl.FRESH_CONNECT, 1)
     elif since < POOLED:
         handle.setopt(pycurl.MAXAGE_CONN, int(since))
