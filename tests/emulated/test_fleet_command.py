@@ -17,7 +17,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from emulator import Emulator
+from emulator import Emulator, instance_id
 from hyperexport import INSTALLED, Ended, Hyperexport
 from kills import wait_until
 
@@ -103,6 +103,23 @@ def test_a_fleet_of_a_file_says_what_became_of_each(start_emulator: Callable[...
     assert sorted(path.name for path in folder.glob("*.qcow2")) == [f"{name}.qcow2" for name in NAMES]
     skipped = hyper.run(*FLEET, "-q")
     assert (skipped.code, skipped.out, skipped.err) == (0, "", "")
+
+
+def test_one_that_is_gone_stops_no_retry(start_emulator: Callable[..., Emulator], folder: Path) -> None:
+    """An instance that OCI has forgotten meanwhile is refused by the retry, and the others are exported."""
+    states = {"vm-1": "STOPPED", "vm-2": "STOPPED", "vm-3": "RUNNING", "vm-4": "RUNNING"}
+    emulator = start_emulator(instances=states)
+    hyper = Hyperexport(emulator, folder)
+    first = hyper.run("fleet", "fleet.txt", "-bn", "exports", "--json")
+    assert first.code == 3, first.err
+    assert emulator.call("DELETE", f"/20160918/instances/{instance_id('vm-4')}").status == 204
+    emulator.control("POST", "clock", {"advanceSeconds": 30 * 3600})
+    again = hyper.run("fleet", "--retry", fleet_of(first)["fleet_id"], "--allow-shutdown", "--json")
+    assert again.code == 3, again.err
+    found = {item["instance_name"]: (item["outcome"], item["detail"]) for item in fleet_of(again)["items"]}
+    assert found["vm-3"][0] == "done"
+    assert found["vm-4"][0] == "refused"
+    assert "TERMINATED" in found["vm-4"][1]
 
 
 def test_every_line_for_programs_is_as_its_schema_says(start_emulator: Callable[..., Emulator], folder: Path) -> None:
