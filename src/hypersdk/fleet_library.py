@@ -55,13 +55,13 @@ def plan_fleet(
         UsageError: names, windows or options that make no sense.
         HypersdkError: something could not be read to its end, so that the plan would be short.
     """
-    from hypersdk.fleet import files, filters
+    from hypersdk.fleet import filters
     from hypersdk.fleet.asked import Asked
     from hypersdk.fleet.plan import Order
-    from hypersdk.fleet.preparing import EMPTY_FILE, Wish, prepare
+    from hypersdk.fleet.preparing import EMPTY_FILE, Wish, load_file, prepare
     from hypersdk.vendors.oci.regions import expand
 
-    named = EMPTY_FILE if file is None else files.read(Path(file).read_bytes(), file)
+    named = EMPTY_FILE if file is None else load_file(file)
     subject = file or expression or "nothing"
     text = expression or named.filter
     asked = Asked(

@@ -21,14 +21,13 @@ from hypersdk.cli.metrics import FleetCounts, metrics_option, serving
 from hypersdk.cli.options import connection_options, flags_of, output_options, setting_option
 from hypersdk.cli.outcomes import code_of
 from hypersdk.exports.options import FORMATS, ExportOptions
-from hypersdk.fleet import asked, files, filters, windows
+from hypersdk.fleet import asked, files, filters
 from hypersdk.fleet.asked import Asked
 from hypersdk.fleet.files import FleetFile
 from hypersdk.fleet.inventory import Progress
-from hypersdk.fleet.localzone import zone_of_machine
 from hypersdk.fleet.nouns import FleetPlan, Limits
 from hypersdk.fleet.plan import Order
-from hypersdk.fleet.preparing import EMPTY_FILE, Wish, prepare, prepare_again
+from hypersdk.fleet.preparing import EMPTY_FILE, Wish, load_file, prepare, prepare_again
 from hypersdk.runs.census import census
 
 TELL_EVERY = 5.0
@@ -149,11 +148,7 @@ def _check(given: Mapping[str, Any]) -> None:
 def _read(name: str) -> FleetFile:
     if name == STDIN:
         return files.read(sys.stdin.buffer.read(), "standard input")
-    try:
-        return files.read(Path(name).read_bytes(), name)
-    except OSError as error:
-        kind = errors.NotFoundError if isinstance(error, FileNotFoundError) else errors.UsageError
-        raise kind(f"{name}: {error.strerror}", resource=name, hint="--filter takes an expression") from error
+    return load_file(name)
 
 
 def _wish(context: CliContext, given: Mapping[str, Any], file: FleetFile, regions: tuple[str, ...]) -> Wish:
@@ -172,9 +167,7 @@ def _wish(context: CliContext, given: Mapping[str, Any], file: FleetFile, region
         asked=_asked(given),
         beneath=Asked(format=(config.export_format,), tags=dict(config.tags) or None),
         first=tuple(filters.parse(text) for text in given["first"]),
-        order=Order(
-            given["file"] or given["expression"], _limits(given, file), _windows(given["spans"] or file.windows)
-        ),
+        order=Order(given["file"] or given["expression"], _limits(given, file), given["spans"] or file.windows),
         regions=tuple(expand(one) for one in regions),
         compartments=() if given["all_compartments"] else named,
         bucket=config.bucket,
@@ -204,12 +197,6 @@ def _limits(given: Mapping[str, Any], file: FleetFile) -> Limits:
     return Limits(**{**(file.limits or {}), **said})
 
 
-def _windows(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Windows as text that means the same on every machine."""
-    zone = zone_of_machine()
-    return tuple(str(windows.in_zone(windows.parse(text), zone)) for text in texts)
-
-
 def _progress(context: CliContext) -> Progress:
     told = time.monotonic()
 
@@ -229,7 +216,7 @@ def _planned_again(context: CliContext, given: Mapping[str, Any]) -> FleetPlan:
     former = retry_plan(context, given["retry"])
     items = tuple(replace(item, options=_allowing(item.options, given)) for item in former.items)
     limits = replace(former.limits, **{name: given[name] for name in files.LIMITS if given[name] is not None})
-    spans = _windows(given["spans"]) or former.windows
+    spans = given["spans"] or former.windows
     plan = replace(former, items=items, limits=limits, windows=spans)
     return prepare_again(plan, context.wiring, datetime.now(UTC), _progress(context))
 

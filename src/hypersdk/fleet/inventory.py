@@ -83,8 +83,9 @@ class Inventory:
         refuse_partial(
             listing,
             what,
-            "choose compartments that you can read with -c, or name the instances by OCID; reading one needs: "
-            "allow group G to use instances in compartment C, and to inspect volume-family in it",
+            "choose compartments that you can read with -c; reading one needs: allow group G to use instances in "
+            "compartment C; allow group G to inspect volume-attachments in compartment C; allow group G to read "
+            "volume-family in compartment C",
         )
 
 

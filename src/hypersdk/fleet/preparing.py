@@ -22,12 +22,14 @@ from hypersdk.exports import refusals
 from hypersdk.exports.plan import ExportPlan, Surroundings
 from hypersdk.exports.preflight import check_free_name, nearest_directory
 from hypersdk.exports.refusals import Refusal
-from hypersdk.fleet import estimates
+from hypersdk.fleet import estimates, windows
 from hypersdk.fleet.asked import NOTHING, Asked
 from hypersdk.fleet.files import FleetFile, Wanted
+from hypersdk.fleet.files import read as read_file
 from hypersdk.fleet.filters import Filter, Subject
 from hypersdk.fleet.inventory import Found, Inventory, Places, Progress, Reader, match, unwatched
 from hypersdk.fleet.lists import Cloud, Denied, Job, read_all
+from hypersdk.fleet.localzone import zone_of_machine
 from hypersdk.fleet.nouns import FleetPlan, Item
 from hypersdk.fleet.plan import Candidate, Draft, Facts, Order, Room, draft, draft_again, may_collide, settle
 from hypersdk.model import Image, ObjectRef, Ocid
@@ -126,6 +128,21 @@ class Wish:
     region_of: Callable[[str], str] = field(default=str)
 
 
+def load_file(name: str) -> FleetFile:
+    """Read the file of a fleet.
+
+    Raises:
+        NotFoundError: it is not there.
+        ConfigError: it cannot be read, or not be understood; names the line.
+    """
+    try:
+        data = Path(name).read_bytes()
+    except OSError as error:
+        kind = errors.NotFoundError if isinstance(error, FileNotFoundError) else errors.ConfigError
+        raise kind(f"{name}: {error.strerror}", resource=name, hint="--filter takes an expression") from error
+    return read_file(data, name)
+
+
 def prepare(wish: Wish, account: Account, now: datetime, progress: Progress = unwatched) -> FleetPlan:
     """The plan of a fleet.
 
@@ -141,11 +158,12 @@ def prepare(wish: Wish, account: Account, now: datetime, progress: Progress = un
         PermissionDenied: something could not be read, so that the plan would be short; names what.
         HypersdkError: a list could not be read to its end.
     """
+    order = _pinned(wish.order)
     account.runs  # noqa: B018 - an unusable run store is noticed before the first call to the cloud
     cloud = _Planner(wish, account, progress)
     candidates = cloud.candidates()
     drafts = draft(candidates, cloud.around(now))
-    return settle(drafts, cloud.facts(drafts), wish.order, now)
+    return settle(drafts, cloud.facts(drafts), order, now)
 
 
 def prepare_again(
@@ -164,7 +182,7 @@ def prepare_again(
         UsageError: what was asked for makes no sense.
         PermissionDenied: something could not be read.
     """
-    order = Order(plan.subject, plan.limits, plan.windows)
+    order = _pinned(Order(plan.subject, plan.limits, plan.windows))
     cloud = _Planner(Wish(subject=plan.subject, order=order, directory=directory), account, progress)
     drafts = draft_again(cloud.known(plan.items), cloud.around(now))
     return settle(drafts, cloud.facts(drafts), order, now)
@@ -340,6 +358,13 @@ class _Planner:
                 return
             self._told = waiter.clock()
         waiter.report(event)
+
+
+def _pinned(order: Order) -> Order:
+    """With windows that mean the same on every machine."""
+    zone = zone_of_machine()
+    spans = tuple(str(windows.in_zone(windows.parse(text), zone)) for text in order.windows)
+    return replace(order, windows=spans)
 
 
 def _image(cloud: Cloud, image_id: str) -> Image:
