@@ -81,7 +81,6 @@ def _work(context: CliContext, slots: int, grace: float, address: str | None) ->
     wiring, out = context.wiring, context.out
     runs = wiring.runs
     engine.prepare(url)
-    wiring.provider  # noqa: B018 - wrong credentials end the worker before it takes anything
     with serving(address, out.note, partial(census, runs)) as counted, take_seat(url, runs.host) as seat:
         post = worker.Post(
             url=url,
@@ -90,6 +89,8 @@ def _work(context: CliContext, slots: int, grace: float, address: str | None) ->
             slots=slots,
             open_rooms=_Opener(context).open_rooms,
             watch=_Lines(out, counted),
+            note=lambda text: out.note(printable(text)),
+            tenancy_id=wiring.provider.tenancy_id,
             now=lambda: datetime.now(UTC),
             grace=grace,
         )

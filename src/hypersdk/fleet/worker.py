@@ -24,9 +24,9 @@ from hypersdk.fleet import windows
 from hypersdk.fleet.claims import HOST
 from hypersdk.fleet.crew import OpenRooms, Watch
 from hypersdk.fleet.engine import Claim, Ending, JobQueue, Server, fleet_queue, host_queue
-from hypersdk.fleet.nouns import Limits, Outcome
+from hypersdk.fleet.nouns import FAILED, Limits, Outcome
 from hypersdk.fleet.queue import Turn
-from hypersdk.fleet.work import carry_out, end_queued, outcome_of, write_down
+from hypersdk.fleet.work import INTERNAL_CODE, carry_out, end_queued, outcome_of, write_down
 from hypersdk.runs import fleets
 from hypersdk.runs.presence import Seat
 from hypersdk.runs.records import QUEUED, Run
@@ -38,6 +38,9 @@ SPEAK_EVERY = 3.0
 
 STOP_WITHIN = 30.0
 """Seconds that exports have to stop; whoever needs longer is taken over by others as if we were dead."""
+
+FOREIGN_AGAIN = 30.0
+"""Seconds before a run of another tenancy may be taken again, by whoever is first."""
 
 _WAKE_EVERY = 0.2
 
@@ -57,6 +60,8 @@ class Post:
         slots: how many exports at once.
         open_rooms: opens the rooms of an export.
         watch: who watches.
+        note: takes a line for people.
+        tenancy_id: of our credentials.
         now: time of day.
         grace: seconds that another machine has to come back to what it has fetched.
         end_process: ends this process at once, without any clean-up.
@@ -68,6 +73,8 @@ class Post:
     slots: int
     open_rooms: OpenRooms
     watch: Watch
+    note: Callable[[str], None]
+    tenancy_id: str
     now: Callable[[], datetime]
     grace: float = HOST_GRACE
     end_process: Callable[[int], NoReturn] = _end_process
@@ -111,12 +118,26 @@ class _Worker:
 
     def work(self, job_id: str) -> Ending:
         """Carry out a job: what the engine calls."""
-        with self._flag(job_id) as flag:
-            ending = self._ending(job_id, flag)
+        try:
+            with self._flag(job_id) as flag:
+                ending = self._ending(job_id, flag)
+        except Exception as error:  # noqa: BLE001 - an item must not be left without an end
+            ending = self._faulty(job_id, error)
         if self.stopping:
             # Nothing must be recorded of a job that we hand back; this thread ends with the process.
             threading.Event().wait()
         return ending
+
+    def _faulty(self, job_id: str, error: Exception) -> Ending:
+        """A fault of the program ends its export; if not even that can be written, the process."""
+        detail = f"{type(error).__name__}: {error}"
+        self.post.note(f"job {job_id}: {detail}")
+        run_id, code = job_id.rpartition(".")[0], errors.HypersdkError.exit_code
+        try:
+            write_down(self.post.runs, Outcome(0, "", run_id, FAILED, INTERNAL_CODE, code, detail))
+        except Exception:  # noqa: BLE001 - others take the job over
+            self.post.end_process(errors.PassingError.exit_code)
+        return Ending(FAILED)
 
     @contextmanager
     def _flag(self, job_id: str) -> Iterator[StopFlag]:
@@ -134,15 +155,18 @@ class _Worker:
     def _ending(self, job_id: str, flag: StopFlag) -> Ending:
         claim = self.jobs.claim(job_id)
         run = self.post.runs.run(claim.run_id)
-        if not run.unfinished:
-            return Ending(run.state)
+        item = fleets.item_of_run(self.post.runs, run.run_id)
+        if not run.unfinished and item is not None and item.outcome is not None:
+            return Ending(item.outcome)
         if run.cancel and run.state == QUEUED and (ended := end_queued(self.post.runs, run.run_id)):
             return self._told(ended)
-        if (later := self._later(run, claim)) is not None:
+        if run.unfinished and (later := self._later(run, claim)) is not None:
             return later
         try:
             outcome = self._carried_out(run, flag)
         except errors.HypersdkError as error:
+            if self.stopping and isinstance(error, errors.Stopped):
+                return Ending("handed back")
             outcome = write_down(self.post.runs, outcome_of(0, run.subject, run.run_id, error))
         return Ending("elsewhere") if outcome is None else self._told(outcome)
 
@@ -160,6 +184,9 @@ class _Worker:
             if opens is not None and opens > now:
                 return Ending("waits for its window", fleet_queue(run.fleet_id), (opens - now).total_seconds())
         queue = self._queue_of(run, claim)
+        if run.plan["tenancy_id"] != self.post.tenancy_id:
+            self.post.note(f"run {run.run_id} is left to others: it belongs to tenancy {run.plan['tenancy_id']}")
+            return Ending("waits for its tenancy", queue, FOREIGN_AGAIN)
         return Ending("waits for another machine", queue) if queue.startswith(HOST) else None
 
     def _carried_out(self, run: Run, flag: StopFlag) -> Outcome | None:
@@ -169,8 +196,6 @@ class _Worker:
             while (outcome := carry_out(run.run_id, rooms, goes_on=lambda: self.stopping)) is None:
                 # Its former process may seem to live for a while; or somebody goes on with it by hand.
                 _wait_until_free(rooms, run.run_id)
-                if not rooms.runs.run(run.run_id).unfinished:
-                    break
         return outcome
 
     # ---- the thread that looks after the others
@@ -242,6 +267,7 @@ def _wait_until_free(rooms: ExportRooms, run_id: str) -> None:
     def free() -> bool | None:
         return True if not rooms.runs.is_driven(run_id) else None
 
+    rooms.waiter.pause(_WAKE_EVERY, f"run {run_id} is driven by another process")
     rooms.waiter.wait_for(f"run {run_id} is driven by another process", free)
 
 
