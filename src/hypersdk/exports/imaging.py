@@ -80,10 +80,9 @@ def _post_image(ctx: Context, step: Step) -> Started:
     body = {"compartmentId": plan.compartment_id, "instanceId": plan.instance_id, "displayName": plan.image_name}
     token = retry_token(plan, step, {**body, "freeformTags": dict(plan.tags)})
 
-    full = False
+    quota = places.Quota(ctx)
 
     def post() -> Started | None:
-        nonlocal full
         instance = ctx.call("look at the instance", lambda: provider.instance(plan.instance_id))
         _check_still_allowed(ctx, instance)
         place = {"region": plan.region, "compartment_id": plan.compartment_id, "instance_id": plan.instance_id}
@@ -101,15 +100,14 @@ def _post_image(ctx: Context, step: Step) -> Started:
                     ),
                 )
         except errors.StateConflict:
-            full = False
+            quota.full = False
             return None
         except errors.RequestRefused as error:
-            full = places.will_have_room(ctx, error)
-            if not full:
+            if not quota.may_wait(error):
                 raise
             return None
 
-    started = ctx.poll(lambda: places.quota_reason(plan.region) if full else _why_locked(ctx), post)
+    started = ctx.poll(lambda: places.quota_reason(plan.region) if quota.full else _why_locked(ctx), post)
     assert started is not None
     return started
 

@@ -93,21 +93,37 @@ def _instance_scope(ctx: Context) -> str:
     return f"image of {ctx.plan.instance_id}"
 
 
-def others_hold_images(rooms: ExportRooms, plan: ExportPlan) -> list[str]:
-    """The other runs in the region that have an image now and are being driven: their room comes back."""
+def others_hold_images(rooms: ExportRooms, plan: ExportPlan) -> bool:
+    """Whether other runs in the region that are being driven have an image, or are making one: its room comes back."""
     since = rooms.now() - LONGEST_RUN
     holding = {
         run_id
         for run_id, intent in rooms.runs.intents_of_kind("image", since=since)
-        if run_id != plan.run_id and intent.place.get("region") == plan.region and intent.resource_id
-        if intent.removed is None
+        if run_id != plan.run_id and intent.place.get("region") == plan.region and intent.removed is None
     }
-    return sorted(run_id for run_id in holding if rooms.runs.is_driven(run_id))
+    return bool(holding) and bool(rooms.runs.driven(holding))
 
 
-def will_have_room(ctx: Context, error: errors.RequestRefused) -> bool:
-    """Whether a refused create may be tried again later: the quota is used up, by images that our own runs delete."""
-    return error.service_code in FULL and bool(others_hold_images(ctx.rooms, ctx.plan))
+class Quota:
+    """Whether an image that found no room may be tried again: while our own runs use up the quota, which delete theirs.
+
+    Args:
+        ctx: the run.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self.full = False
+        self._ctx = ctx
+        self._last_chance = False
+
+    def may_wait(self, error: errors.RequestRefused) -> bool:
+        """Take note of a refused create."""
+        if error.service_code not in FULL:
+            return False
+        ours = others_hold_images(self._ctx.rooms, self._ctx.plan)
+        # The last of them may have gone between OCI's look and ours: then there is room now.
+        self.full, self._last_chance = ours or not self._last_chance, not ours
+        return self.full
 
 
 def quota_reason(region: str) -> str:

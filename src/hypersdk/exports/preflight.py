@@ -205,21 +205,23 @@ def _region(question: _Question) -> None:
 
 
 def _image_quota(question: _Question) -> None:
-    try:
-        # Not through the retrier: this only saves time, and CreateImage itself refuses what is too much.
-        left = question.rooms.provider.image_quota()
-    except errors.HypersdkError:
-        return  # not everybody may read limits, nor reach the service that tells them
-    if left is None or left > 0:
-        return
-    if others_hold_images(question.rooms, question.plan):
-        question.found.notes.append(f"{quota_reason(question.plan.region)}: waits for one of them")
-    else:
-        raise question.refuse(
-            f"no further custom image may be made in {question.found.instance.region}: the tenancy's quota is used up",
-            "delete images that nobody needs (`hyperexport images list` shows them), "
-            "or ask Oracle to raise the limit custom-image-count",
-        )
+    for _ in range(2):
+        try:
+            # Not through the retrier: this only saves time, and CreateImage itself refuses what is too much.
+            left = question.rooms.provider.image_quota()
+        except errors.HypersdkError:
+            return  # not everybody may read limits, nor reach the service that tells them
+        if left is None or left > 0:
+            return
+        if others_hold_images(question.rooms, question.plan):
+            question.found.notes.append(f"{quota_reason(question.plan.region)}: waits for one of them")
+            return
+        # The last of our own images may have gone between OCI's look and ours: then there is room now.
+    raise question.refuse(
+        f"no further custom image may be made in {question.found.instance.region}: the tenancy's quota is used up",
+        "delete images that nobody needs (`hyperexport images list` shows them), "
+        "or ask Oracle to raise the limit custom-image-count",
+    )
 
 
 def _volumes(question: _Question) -> None:
