@@ -53,6 +53,7 @@ def test_once_stops_cleanly_in_every_step(stage: Stage, step: str) -> None:
     wait_until(lambda: f"{number.name}: stopping" in held.running.err, "the signal was not heard")
     let_go(victim)
     ended = held.running.wait()
+    victim.note_end()
     assert ended.code == RESUMABLE, ended.err
     run = run_of(victim)
     assert run["state"] == "interrupted"
@@ -74,6 +75,7 @@ def test_twice_leaves_at_once(stage: Stage, number: signal.Signals) -> None:
     wait_until(lambda: "once more to stop at once" in held.running.err, "the signal was not heard")
     held.running.signal(number)
     assert held.running.wait().code == RESUMABLE
+    victim.note_end()
     let_go(victim)
     assert run_of(victim)["state"] == "interrupted"
     victim.resume(f"{number.name} twice")
@@ -103,6 +105,7 @@ def test_the_story_of_many_ends_is_whole(stage: Stage) -> None:
     wait_until(lambda: "stopping" in first.running.err, "the signal was not heard")
     let_go(victim)
     first.running.wait()
+    victim.note_end()
     second = victim.hold(Request.of(STEPS["download"]), "hold-before")
     victim.kill(second.running)
     let_go(victim)

@@ -245,6 +245,10 @@ class Victim:
     def kill(self, running: Running) -> None:
         """Kill -9, and note what it had finished."""
         running.kill()
+        self.note_end()
+
+    def note_end(self) -> None:
+        """Note what a command that was killed, or stopped by a signal, had finished."""
         self._kills += 1
         self.killed_at = self._last_request()
         self._kept = self._finished_ranges()
