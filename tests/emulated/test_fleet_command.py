@@ -176,6 +176,39 @@ def test_ctrl_c_keeps_everything_for_the_same_command(start_emulator: Callable[.
     assert clean(emulator)
 
 
+def test_the_same_fleet_twice_at_once_is_done_once(start_emulator: Callable[..., Emulator], folder: Path) -> None:
+    """Two processes that are given the same fleet share its exports: both end well, one image each, nothing left."""
+    emulator = start_emulator(instances=NAMES, change=lambda value: value.update(timing=SLOW))
+    hyper = Hyperexport(emulator, folder)
+    both = [hyper.start(*FLEET, "--per-worker", "2", "--json") for _ in range(2)]
+    ends = [running.wait() for running in both]
+    assert [each.code for each in ends] == [0, 0], ends[0].err + ends[1].err
+    assert all({item["outcome"] for item in fleet_of(each)["items"]} <= {"done", "skipped"} for each in ends)
+    assert made(emulator) == ONE_EACH
+    assert clean(emulator)
+
+
+def test_an_export_that_runs_already_is_left_to_its_process(
+    start_emulator: Callable[..., Emulator], folder: Path
+) -> None:
+    """What another command exports just now is waited for, not begun again; if that one dies, the fleet goes on."""
+    emulator = start_emulator(instances=NAMES)
+    hyper = Hyperexport(emulator, folder)
+    emulator.fault("GetObject", "hold")
+    other = hyper.start("export", "vm-1", "-bn", "exports", "-o", "./")
+    wait_until(lambda: any(each["holding"] for each in emulator.faults()) or other.ended(), "never held")
+    fleet = hyper.start(*FLEET, "--json")
+    wait_until(lambda: fleet.err.count(": done: ") == 3 or fleet.ended(), "the others are not done")
+    assert not fleet.ended(), fleet.err
+    other.kill()
+    emulator.control("POST", "release", {"all": True})
+    ended = fleet.wait()
+    assert ended.code == 0, ended.err
+    assert {item["outcome"] for item in fleet_of(ended)["items"]} == {"done"}
+    assert made(emulator) == ONE_EACH
+    assert clean(emulator)
+
+
 def kill_and_repeat(hyper: Hyperexport, command: tuple[str, ...], kills: int, seed: int) -> Ended:
     """Give a command again and again, killing it at random times, until it ends by itself."""
     chosen = random.Random(seed)
