@@ -281,6 +281,8 @@ def test_what_an_earlier_fleet_did_not_export_is_planned_anew(start_emulator: ST
     assert allowed["items"][0]["destinations"] == [str(tmp_path / "main/a.qcow2")]
     assert (allowed["items"][0]["size"], allowed["limits"]["parallel"]) == (50 << 30, 7)
     assert allowed["windows"] == ["22:00-23:00 UTC"]
+    emulator.fault("GetInstance", "error", status=404, code="NotAuthorizedOrNotFound", instanceId=instance_id("b"))
+    assert "not" in refused(plan(hyper, *retry, "--allow-shutdown", code=3))["b"]
     assert "-o and --retry" in fails(hyper, 2, *retry, "-o", "x/").err.replace("--output", "-o")
 
 

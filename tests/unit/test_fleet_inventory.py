@@ -202,6 +202,7 @@ def test_an_ocid_of_a_compartment_needs_no_right_to_list_them() -> None:
         cloud.places(asked=("prod/web",))
     with pytest.raises(errors.PermissionDenied):
         cloud.places()
+    assert cloud.reader().places((ASHBURN,), (), home=cloud.cloud(), searched=False).compartments == ()
 
 
 def found(one: Instance, place: Compartment = WEB) -> Found:

@@ -25,9 +25,12 @@ from hypersdk.fleet import asked, files, filters
 from hypersdk.fleet.asked import Asked
 from hypersdk.fleet.files import FleetFile
 from hypersdk.fleet.inventory import Progress
+from hypersdk.fleet.local import retry_plan
 from hypersdk.fleet.nouns import FleetPlan, Limits
 from hypersdk.fleet.plan import Order
 from hypersdk.fleet.preparing import EMPTY_FILE, Wish, load_file, prepare, prepare_again
+from hypersdk.model import Instance
+from hypersdk.runs import fleets
 from hypersdk.runs.census import census
 
 TELL_EVERY = 5.0
@@ -59,7 +62,10 @@ FIXED = (
 @click.option("--new", is_flag=True, help="Cancel unfinished runs of these exports and start anew.")
 @click.option("--parallel", type=click.IntRange(0), metavar="N", help="Most exports at once, over all workers.")
 @click.option(
-    "--per-worker", type=click.IntRange(0), metavar="N", help="Most exports at once on one machine; default: 4."
+    "--per-worker",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Most exports at once on one machine; default: 4, or what --parallel says.",
 )
 @click.option("--per-region", type=click.IntRange(0), metavar="N", help="Most exports at once in one region.")
 @click.option("--per-bucket", type=click.IntRange(0), metavar="N", help="Most exports at once into one bucket.")
@@ -193,8 +199,11 @@ def _asked(given: Mapping[str, Any]) -> Asked:
 
 
 def _limits(given: Mapping[str, Any], file: FleetFile) -> Limits:
-    said = {name: given[name] for name in files.LIMITS if given[name] is not None}
-    return Limits(**{**(file.limits or {}), **said})
+    said = {**(file.limits or {}), **{name: given[name] for name in files.LIMITS if given[name] is not None}}
+    if "parallel" in said:
+        # Who says how many in all means one machine, too; a worker's own slots bound it anyway.
+        said.setdefault("per_worker", 0)
+    return Limits(**said)
 
 
 def _progress(context: CliContext) -> Progress:
@@ -211,9 +220,11 @@ def _progress(context: CliContext) -> Progress:
 
 def _planned_again(context: CliContext, given: Mapping[str, Any]) -> FleetPlan:
     """The plan of what an earlier fleet did not export; what it refused may be allowed now."""
-    from hypersdk.cli.fleetrun import retry_plan
-
-    former = retry_plan(context, given["retry"])
+    runs = context.wiring.runs
+    fleet = fleets.fleet(runs, given["retry"])
+    names = {item.instance_id: item.name for item in fleets.items(runs, fleet.fleet_id)}
+    # What the instances are now is looked at together, once it is known which ones are left.
+    former = retry_plan(runs, fleet, lambda region, one: Instance(one, names[one], "", "", region))
     items = tuple(replace(item, options=_allowing(item.options, given)) for item in former.items)
     limits = replace(former.limits, **{name: given[name] for name in files.LIMITS if given[name] is not None})
     spans = given["spans"] or former.windows

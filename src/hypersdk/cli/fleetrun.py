@@ -21,8 +21,6 @@ from hypersdk.exports.api import plan_of
 from hypersdk.fleet import dispatch, local
 from hypersdk.fleet.crew import Watch
 from hypersdk.fleet.nouns import INTERRUPTED, OUTCOMES, FleetPlan, Item, Outcome
-from hypersdk.model import Instance
-from hypersdk.runs import fleets
 from hypersdk.runs.records import Fleet
 
 COLUMNS = ("number", "instance_name", "outcome", "code", "detail")
@@ -93,22 +91,6 @@ def _board(context: CliContext, plan: FleetPlan) -> Board:
     runs, clock = context.wiring.runs, context.wiring.waiter.clock
     expected = {item.number: item.seconds for item in plan.items if item.seconds is not None}
     return Board([item.number for item in plan.items], lambda run_id: plan_of(runs.run(run_id)), expected, clock=clock)
-
-
-def retry_plan(context: CliContext, fleet_id: str) -> FleetPlan:
-    """The plan that exports again what a fleet did not export; `fleet_id` may be the beginning of an id.
-
-    Raises:
-        NotFoundError: there is no such fleet, or an instance of it is gone.
-        UsageError: the fleet has no failures.
-    """
-    wiring = context.wiring
-
-    def instance_of(region: str, instance_id: str) -> Instance:
-        rooms = wiring.in_region(region).export_rooms
-        return rooms.retrier.call("get instance", lambda: rooms.provider.instance(instance_id))
-
-    return local.retry_plan(wiring.runs, fleets.fleet(wiring.runs, fleet_id), instance_of)
 
 
 def retry_command(fleet_id: str) -> str:

@@ -103,13 +103,14 @@ class Reader:
     stop: StopFlag
     progress: Progress = unwatched
 
-    def places(self, regions: Sequence[str], asked: Sequence[str], *, home: Cloud) -> Places:
+    def places(self, regions: Sequence[str], asked: Sequence[str], *, home: Cloud, searched: bool = True) -> Places:
         """Where to look.
 
         Args:
             regions: full names.
             asked: compartments by path or OCID; none = all that can be listed.
             home: our own region; compartments are the same in all of them.
+            searched: whether the compartments will be searched; else they only give their names, if they may be listed.
 
         Raises:
             NotFoundError: no compartment has this path.
@@ -119,11 +120,11 @@ class Reader:
         try:
             known = list(listed_compartments(home.provider, None))
         except errors.PermissionDenied:
-            if not wanted or not all(Ocid.looks_like(one) for one in wanted):
+            if searched and not (wanted and all(Ocid.looks_like(one) for one in wanted)):
                 raise
             known = []
         paths = {one.id: one.path for one in known}
-        chosen = [_compartment(one, known) for one in wanted] if wanted else known
+        chosen = [_compartment(one, known) for one in wanted] if wanted and searched else known
         return Places(tuple(dict.fromkeys(regions)), tuple(dict.fromkeys(chosen)), paths)
 
     def instances(self, places: Places) -> Inventory:

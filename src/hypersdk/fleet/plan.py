@@ -126,20 +126,20 @@ def draft_again(items: Sequence[Item], around_of: Callable[[str], Surroundings])
     """Where the items of an earlier fleet would go now; their options name everything but the day.
 
     Args:
-        items: what is known of them; why they were refused is forgotten.
+        items: what is known of them; refused ones stay so.
         around_of: region -> where plans are made.
 
     Raises:
         UsageError: what was asked for makes no sense for any of them.
     """
-    return _drafts((replace(item, refused=None), _around(around_of(item.region), item.options)) for item in items)
+    return _drafts((item, _around(around_of(item.region), item.options)) for item in items)
 
 
 def _drafts(planned: Iterable[tuple[Item, Surroundings]]) -> list[Draft]:
     drafts, mistakes = list[Draft](), list[errors.UsageError]()
     for item, around in planned:
         try:
-            drafts.append(_draft(item, around))
+            drafts.append(_draft(item, around) if item.refused is None else Draft(item))
         except errors.UsageError as error:
             mistakes.append(error)
             drafts.append(Draft(replace(item, refused=_sentence(Refusal(error.message, error.hint or "")))))

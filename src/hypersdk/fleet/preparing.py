@@ -197,6 +197,10 @@ class _Planner:
         self._told = account.waiter.clock()
         self._reader = Reader(self._connect, account.waiter.stop, progress)
 
+    @property
+    def _home(self) -> Cloud:
+        return Cloud(self._account.provider, self._account.retrier)
+
     def candidates(self) -> list[Candidate]:
         """What was selected, in the order of the file, then by region, compartment and name."""
         wish = self._wish
@@ -214,14 +218,13 @@ class _Planner:
         return [self._candidate(one, chosen.get(one.instance.id)) for one in self._sized(found)]
 
     def known(self, items: Sequence[Item]) -> list[Item]:
-        """Items with the sizes of their instances."""
-        for region in {item.region for item in items}:
-            self._account.in_region(region)
-        found = [Found(item.instance, item.compartment or item.instance.compartment_id) for item in items]
-        return [
-            replace(item, size=one.size, note=one.note, compartment=one.compartment)
-            for item, one in zip(items, self._sized(found), strict=True)
-        ]
+        """Items with their instances as they are now, and their sizes; one whose instance is gone is refused."""
+        regions = [item.region for item in items]
+        places = self._opened(self._reader.places(regions, (), home=self._home, searched=False))
+        answers = self._reader.by_id([(item.region, item.instance.id) for item in items], places)
+        here = [one for one in answers if isinstance(one, Found)]
+        sized = {one.instance.id: one for one in self._sized(here)}
+        return [_as_found(item, sized.get(item.instance.id), one) for item, one in zip(items, answers, strict=True)]
 
     def around(self, now: datetime) -> Callable[[str], Surroundings]:
         """Where the plans of a region are made."""
@@ -253,11 +256,11 @@ class _Planner:
 
     def _inventory(self) -> tuple[Inventory, Mapping[str, Found | Denied]]:
         wish, wanted = self._wish, self._wish.file.wanted
-        home = Cloud(self._account.provider, self._account.retrier)
+        home = self._home
         regions = [*(wish.regions or (home.provider.region,)), *(one.region for one in wanted if one.region)]
         asked = wish.compartments and [*wish.compartments, *(one.compartment for one in wanted if one.compartment)]
-        places = self._reader.places(regions, asked, home=home)
         listed = wish.filter is not None or any(one.name for one in wanted)
+        places = self._reader.places(regions, asked, home=home, searched=listed)
         inventory = self._reader.instances(self._opened(places)) if listed else Inventory(())
         known = {one.instance.id for one in inventory.found}
         ids = [(self._region(one), one.id) for one in wanted if one.id and one.id not in known]
@@ -358,6 +361,13 @@ class _Planner:
                 return
             self._told = waiter.clock()
         waiter.report(event)
+
+
+def _as_found(item: Item, found: Found | None, answer: Found | Denied) -> Item:
+    if found is None:
+        return replace(item, refused=str(answer) if isinstance(answer, errors.HypersdkError) else "it is gone")
+    known = replace(item, instance=found.instance, size=found.size, compartment=found.compartment)
+    return replace(known, note=found.note, refused=None)
 
 
 def _pinned(order: Order) -> Order:
