@@ -244,6 +244,8 @@ class Retrier:
         """
         waiter = self.waiter
         waiter.stop.check()
+        if self.monitor.down_since is not None:
+            self.monitor.wait_until_up(waiter)
         began = waiter.clock()
         try:
             answer = function()

@@ -180,6 +180,15 @@ class NetworkMonitor:
         if (wanted := self._wanted) is not None and self.down_since is None and wanted <= self._clock():
             self._conclude(wanted)
 
+    def look(self, silent: float) -> None:
+        """Do what `tick` does, for work that has not ticked for so many seconds: it may hang in a call."""
+        if self.down_since is not None:
+            self._is_up()
+        elif self._wanted is None:
+            self.doubt(silent)
+        else:
+            self._conclude(self._wanted)
+
     def wait_until_up(self, waiter: Waiter) -> None:
         """Wait, without limit and spending no attempt, until the endpoints answer.
 
@@ -284,7 +293,7 @@ class _Machine:
         now: Callable[[], datetime],
         start: Callable[[Callable[[], None]], object],
     ) -> None:
-        self.watch = Watch(self._tell, clock)
+        self.watch = Watch(self._tell, self._look, clock)
         self._clock = clock
         self._now = now
         self._start = start
@@ -317,3 +326,7 @@ class _Machine:
     def _tell(self, change: Change) -> None:
         for monitor in self.joined():
             monitor.changed(change)
+
+    def _look(self, silent: float) -> None:
+        for monitor in self.joined():
+            monitor.look(silent)

@@ -5,6 +5,7 @@ Rules of this file:
   a second to load), and a connection that dies in longer work is found dead before its own time-outs know.
 - It is told of links, addresses and routes by the kernel; where there is no netlink, or it fails, it says nothing, and
   asking the endpoint every few seconds must do.
+- While the work does not tick, because a call of a vendor's SDK does not return, the thread looks in its place.
 - A suspension shows in two ways: the clock that counts sleep ran ahead of the one that does not (the machine slept), or
   neither the thread nor the work ticked for `GAP` (the process was stopped: SIGSTOP, a frozen virtual machine).
 """
@@ -29,6 +30,10 @@ GAP = 5.0
 TICK = 1.0
 """Seconds between two ticks of the thread."""
 
+STUCK, IDLE = 4.0, 120.0
+"""Seconds without a tick of the work after which somebody else has to look, and after which there is no work: every
+call of a vendor's SDK has ended by then."""
+
 
 def boottime() -> float:
     """Seconds that also count while the machine sleeps; 0 where the system has no such clock."""
@@ -41,26 +46,38 @@ class Watch:
 
     Args:
         tell: told of each change, by whichever thread notices it.
+        look: called every second while the work does not tick, with the seconds for which it has not.
         clock: monotonic seconds.
         sleeping_clock: the same, but counting sleep; 0 always = there is none.
     """
 
     def __init__(
-        self, tell: Callable[[Change], None], clock: Callable[[], float], sleeping_clock: Callable[[], float] = boottime
+        self,
+        tell: Callable[[Change], None],
+        look: Callable[[float], None],
+        clock: Callable[[], float],
+        sleeping_clock: Callable[[], float] = boottime,
     ) -> None:
         self._tell = tell
+        self._look = look
         self._clock = clock
         self._sleeping_clock = sleeping_clock
         self._lock = threading.Lock()
         self._began: float | None = None
         self._ticked = 0.0
+        self._worked = 0.0
         self._slept = 0.0
         self._thread: threading.Thread | None = None
         self._wake = (-1, -1)
         self._closed = False
 
     def tick(self) -> None:
-        """Note that the process runs; the work calls this at least every few seconds."""
+        """Note that the work goes on; it calls this at least every few seconds."""
+        self._worked = self._clock()
+        self._note()
+
+    def _note(self) -> None:
+        """Note that the process runs, and see whether it did not."""
         now, boot = self._clock(), self._sleeping_clock()
         with self._lock:
             if self._began is None:
@@ -97,11 +114,16 @@ class Watch:
             try:
                 while not self._closed:
                     change = kernel.wait(TICK, wake)
-                    self.tick()
+                    self._take_turn()
                     if change is not None:
                         self._tell(change)
             finally:
                 kernel.close()
         while not self._closed:
             select.select([wake], [], [], TICK)
-            self.tick()
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        self._note()
+        if STUCK <= (silent := self._clock() - self._worked) < IDLE:
+            self._look(silent)

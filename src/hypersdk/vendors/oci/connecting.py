@@ -7,6 +7,7 @@ get a token, so that both behave alike.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,8 @@ def connect_as_asked(session: Any, connection: ConnectionSettings, url: str, *, 
     """
     import certifi
 
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _short_lived(type(session.get_adapter(scheme))))
     session.trust_env = False
     session.verify = connection.ca_bundle or certifi.where()
     # The service never redirects; a captive portal does, and must not be taken for the service.
@@ -34,6 +37,38 @@ def connect_as_asked(session: Any, connection: ConnectionSettings, url: str, *, 
     proxy = connection.proxy_of(url)
     if proxy is not None and not direct and not bypasses_proxy(host, connection.no_proxy):
         session.proxies = {"all": proxy.reveal()}
+
+
+SILENT_SECONDS = 30
+"""Seconds after which a peer that does not even acknowledge is gone; requests here are small, and quickly sent."""
+
+_OPTIONS = (
+    ("IPPROTO_TCP", "TCP_NODELAY", 1),
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", SILENT_SECONDS // 2),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", SILENT_SECONDS // 6),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
+    ("IPPROTO_TCP", "TCP_USER_TIMEOUT", SILENT_SECONDS * 1000),
+)
+"""What the kernel is told of a connection (tcp(7)); what a system does not know is left out."""
+
+
+def _short_lived(adapter: Any) -> Any:
+    """An adapter of the SDK's HTTP library whose connections notice when their peer is gone."""
+    options = [
+        (getattr(socket, level), getattr(socket, name), value)
+        for level, name, value in _OPTIONS
+        if hasattr(socket, name)
+    ]
+
+    class ShortLived(adapter):  # type: ignore[misc]  # the SDK ships no types
+        def init_poolmanager(self, *args: Any, **more: Any) -> Any:
+            return super().init_poolmanager(*args, socket_options=options, **more)
+
+        def proxy_manager_for(self, proxy: Any, **more: Any) -> Any:
+            return super().proxy_manager_for(proxy, socket_options=options, **more)
+
+    return ShortLived()
 
 
 def bypasses_proxy(host: str, no_proxy: str | None) -> bool:

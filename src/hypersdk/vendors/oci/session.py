@@ -91,6 +91,7 @@ class OciSession:
         kind: how it signs in, one of `credentials.AUTH_KINDS`.
         connection: proxy, CA bundle, endpoint and time-outs of everything that this session does.
         object_storage_url: base URL of Object Storage, without a trailing slash.
+        broken_before: tells a monotonic second; connections that have been idle since before it are not used again.
 
     Args:
         settings: who, where, how.
@@ -128,6 +129,8 @@ class OciSession:
         self._set_ahead = self._ahead()
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
+        self.broken_before: Callable[[], float] = lambda: 0.0
+        self._broken = 0.0
         self._signatures: dict[tuple[str, str], tuple[float, Any, dict[str, str]]] = {}
         self._last_date: tuple[str, datetime] | None = None
         self.tenancy_id = ""
@@ -195,6 +198,10 @@ class OciSession:
             cls_name: a key of `CLIENTS`.
         """
         with self._lock:
+            if (broken := self.broken_before()) != self._broken:
+                self._broken = broken
+                for client in self._clients.values():
+                    client.base_client.session.close()  # what waits in its pool; it can be used again
             if cls_name not in self._clients:
                 self._clients[cls_name] = self._new_client(cls_name)
             return self._clients[cls_name]
