@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypersdk.cli.jsonl import JsonLines, RunLines, ended_facts, last_line
 from hypersdk.cli.output import Output
 from hypersdk.cli.progress import Lines, progress
 from hypersdk.exports.plan import PLAN_VERSION, ExportPlan
+from hypersdk.exports.position import owner_words, told_by
 from hypersdk.runs import history
 from hypersdk.runs.records import DONE, Happening, Usual
 from hypersdk.runs.store import RunStore
@@ -87,7 +89,14 @@ def store(tmp_path: Path) -> Iterator[RunStore]:
 
 
 def told(**facts: Any) -> dict[str, Any]:
-    common = {"owner": "host, process 1", "began": AT, "at": AT, "percent": 1.0, "step": "download", "title": "fetch"}
+    common = {
+        "owner": owner_words(f"host:{os.getpid()}"),
+        "began": AT,
+        "at": AT,
+        "percent": 1.0,
+        "step": "download",
+        "title": "fetch",
+    }
     rest = {"step_since": AT, "done": None, "total": None, "unit": "bytes", "waiting": None, "stalled": None}
     return {**common, **rest, "ending": None, **facts}
 
@@ -141,6 +150,18 @@ def test_what_the_store_says_becomes_events_again(store: RunStore) -> None:
     ]
     waiter.hooks.clear()
     assert follower.follow(waiter).state == DONE
+
+
+def test_what_somebody_before_said_counts_no_more(store: RunStore) -> None:
+    """Between the change of hands and the first word of the new driver, the old one's step and end are not his."""
+    run = store.begin("key", 1, "web", {})
+    with store.drive(run.run_id) as drive:
+        drive.beat(told(owner="elsewhere, process 7", ending={"exit_code": 8}))
+    holder = store.holder(run.run_id)
+    assert holder is not None
+    assert holder.progress is not None
+    assert told_by(holder) == {}
+    assert told_by(None) == {}
 
 
 def test_a_run_that_nobody_drives_is_given_a_moment(store: RunStore) -> None:

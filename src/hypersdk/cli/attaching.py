@@ -16,6 +16,7 @@ from hypersdk.cli.progress import progress
 from hypersdk.exports import api
 from hypersdk.exports.cleanup import stays
 from hypersdk.exports.plan import ExportPlan
+from hypersdk.exports.position import owner_words, told_by
 from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, QUEUED, REFUSED, Run
 
 EXIT_CODES = {
@@ -62,11 +63,11 @@ def _tell_end(context: CliContext, run: Run) -> int:
         print_result(out, api.result_of(runs, plan))
         return 0
     holder = runs.holder(run.run_id)
-    ended = ((holder.progress if holder is not None else None) or {}).get("ending")
+    ended = told_by(holder).get("ending")
     state = story.state_of(run, alive=False)
     if run.state == ACTIVE or ended is None:
         known = f"run {run.run_id} is {state}" + (f": {run.detail}" if run.detail and run.state != ACTIVE else "")
-        last = "" if holder is None else f"; {holder.owner} was last heard of {holder.heartbeat}"
+        last = "" if holder is None else f"; {owner_words(holder.owner)} was last heard of {holder.heartbeat}"
         click.echo(printable(f"hyperexport: {known}{last if run.state == ACTIVE else ''}"), err=True)
     else:
         hint = f" - {ended['hint']}" if ended["hint"] else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypersdk import events
+from hypersdk.exports.position import told_by
 from hypersdk.runs.history import history
 from hypersdk.runs.records import ACTIVE, INTERRUPTED, UNFINISHED, Holder, Run
 from hypersdk.runs.store import RunStore
@@ -58,14 +59,14 @@ class Follower:
         self._unheld = 0 if driven else self._unheld + 1
         if run.state not in UNFINISHED and not driven:
             return run
-        told = (holder.progress if holder is not None else None) or {}
+        told = told_by(holder)
         settled = self._unheld >= SETTLING or (told.get("ending") is not None and not driven)
         if run.state in {ACTIVE, INTERRUPTED} and settled:
             return run
         return None
 
     def _tell_progress(self, holder: Holder) -> None:
-        told, before = holder.progress or {}, self._progress
+        told, before = told_by(holder), self._progress
         self._progress = told
         step = told.get("step")
         if step is not None and (step, told["step_since"]) != (before.get("step"), before.get("step_since")):

@@ -7,6 +7,7 @@ from typing import Any
 from hypersdk.cli import story
 from hypersdk.cli.output import Output, moment, printable
 from hypersdk.exports.cleanup import leftovers
+from hypersdk.exports.position import told_by
 from hypersdk.runs.history import history
 from hypersdk.runs.records import Run
 from hypersdk.runs.store import RunStore
@@ -21,7 +22,7 @@ def show_run(out: Output, runs: RunStore, run: Run) -> None:
     ]
     told = story.ordered(history(runs, run.run_id))
     holder = runs.holder(run.run_id)
-    progress = (holder.progress if holder is not None else None) or {}
+    progress = told_by(holder)
     facts = story.facts(run, holder)
     if out.as_json:
         happened = [story.happening(one) for one in told]

@@ -10,6 +10,7 @@ from typing import Any
 from hypersdk.cli.output import moment
 from hypersdk.exports import api
 from hypersdk.exports.chronicle import gist
+from hypersdk.exports.position import owner_words, told_by
 from hypersdk.model import format_seconds
 from hypersdk.runs.records import ACTIVE, INTERRUPTED, Happening, Holder, Run
 
@@ -31,7 +32,7 @@ def facts(run: Run, holder: Holder | None) -> dict[str, Any]:
         holder: who drives it or drove it last, if anybody.
     """
     alive = holder is not None and holder.alive
-    told = (holder.progress if holder is not None else None) or {}
+    told = told_by(holder)
     return {
         "run_id": run.run_id,
         "instance_id": run.plan["instance_id"],
@@ -52,7 +53,7 @@ def facts(run: Run, holder: Holder | None) -> dict[str, Any]:
 
 def _driver(holder: Holder, told: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "owner": told.get("owner") or holder.owner,
+        "owner": owner_words(holder.owner),
         "began": moment(told.get("began")),
         "heartbeat": moment(holder.heartbeat),
         "step": told.get("step"),

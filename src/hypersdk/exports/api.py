@@ -17,6 +17,7 @@ from hypersdk.exports.manifests import manifest_place, still_there
 from hypersdk.exports.moving import results_here
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan, run_key
+from hypersdk.exports.position import owner_words, told_by
 from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
 from hypersdk.model import Instance
@@ -296,8 +297,8 @@ def driver_of(runs: RunStore, run_id: str) -> str:
     holder = runs.holder(run_id)
     if holder is None:
         return "another process"
-    told = holder.progress or {}
-    parts = [told.get("owner") or holder.owner]
+    told = told_by(holder)
+    parts = [owner_words(holder.owner)]
     if told.get("began"):
         parts.append(f"since {_local(told['began'])}")
     if told.get("step"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,20 @@ from hypersdk import events
 from hypersdk.exports.chronicle import iso
 from hypersdk.exports.percent import PercentReporter
 from hypersdk.exports.plan import ExportPlan
+from hypersdk.runs.records import Holder
+
+
+def owner_words(owner: str) -> str:
+    """Who holds a lease, for people: "host:12" is "host, process 12"."""
+    host, _, process = owner.rpartition(":")
+    return f"{host}, process {process}"
+
+
+def told_by(holder: Holder | None) -> Mapping[str, Any]:
+    """What the one who holds a lease, or held it last, said of the run; nothing if it is the word of one before him."""
+    if holder is None or holder.progress is None or holder.progress.get("owner") != owner_words(holder.owner):
+        return {}
+    return holder.progress
 
 
 @dataclass

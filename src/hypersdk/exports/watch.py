@@ -16,7 +16,7 @@ from hypersdk import errors, events
 from hypersdk.exports.chronicle import Chronicle
 from hypersdk.exports.context import Context
 from hypersdk.exports.logbook import Logbook, log_path
-from hypersdk.exports.position import Position
+from hypersdk.exports.position import Position, owner_words
 from hypersdk.exports.stalls import StallDetector
 from hypersdk.model import format_seconds
 from hypersdk.runs import history
@@ -52,7 +52,7 @@ class Watch:
         self._clock = rooms.waiter.clock
         self._chronicle = Chronicle(rooms.now, self._clock)
         self._log = None if rooms.logs is None else Logbook(log_path(rooms.logs, run.run_id), rooms.now, self._clock)
-        owner = f"{rooms.runs.host}, process {os.getpid()}"
+        owner = owner_words(f"{rooms.runs.host}:{os.getpid()}")
         path = str(self._log.path) if self._log is not None and self._log.usable else None
         self._position = Position(ctx.plan, owner, path, rooms.now)
         self._stalls = StallDetector(self._usual, self._clock())
