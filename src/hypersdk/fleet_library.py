@@ -45,7 +45,7 @@ def plan_fleet(
         formats: formats to export; none = the configured one.
         allow_shutdown: running instances may go down while their images are made.
         overwrite: disks that are there are replaced.
-        limits: how many at once; None = as the file says, else 4 on one machine.
+        limits: how many at once, 4 on one machine unless they say otherwise; None = as the file says.
         windows: when exports may begin: "mon-fri 22:00-06:00 Europe/Berlin"; none = as the file says, else always.
         regions: where to look; none = the configured one.
         compartments: paths or OCIDs; none = the configured one, else all that can be listed.

@@ -202,10 +202,10 @@ class _Crew:
     def _start(self, turn: Turn) -> None:
         flag = StopFlag()
         thread = threading.Thread(target=self._drive, args=(turn, flag), name=f"export-{turn.run_id}")
+        thread.start()
         del self._waiting[turn.run_id]
         self._running[turn.run_id] = (turn, flag, thread)
         self._begun[turn.region] += 1
-        thread.start()
 
     def _drive(self, turn: Turn, flag: StopFlag) -> None:
         """What a thread does."""
