@@ -7,6 +7,7 @@ from typing import Any
 
 from hypersdk import events
 from hypersdk.exports.position import told_by
+from hypersdk.exports.retelling import retold
 from hypersdk.runs.history import history
 from hypersdk.runs.records import ACTIVE, INTERRUPTED, UNFINISHED, Holder, Run
 from hypersdk.runs.store import RunStore
@@ -36,7 +37,6 @@ class Follower:
         self._run_id = run_id
         self._report = report
         self._told = {(one.at, one.kind, one.text) for one in history(runs, run_id)}
-        self._step: str | None = None
         self._progress: Mapping[str, Any] = {}
         self._unheld = 0
 
@@ -66,19 +66,10 @@ class Follower:
         return None
 
     def _tell_progress(self, holder: Holder) -> None:
-        told, before = told_by(holder), self._progress
+        told = told_by(holder)
+        for event in retold(self._run_id, told, self._progress):
+            self._report(event)
         self._progress = told
-        step = told.get("step")
-        if step is not None and (step, told["step_since"]) != (before.get("step"), before.get("step_since")):
-            self._step = step
-            self._report(events.StepStarted(self._run_id, step, told["title"]))
-        if step is not None and told["done"] is not None and told["done"] != before.get("done"):
-            unit = told["unit"]
-            self._report(events.StepAdvanced(self._run_id, step, told["done"], told["total"], unit))
-        if told.get("waiting") != before.get("waiting"):
-            self._report(events.Waiting(told.get("waiting")))
-        if told.get("stalled") and told["stalled"] != before.get("stalled"):
-            self._report(events.Stalled(self._run_id, step or "", 0.0, None, told["stalled"]))
 
     def _tell_history(self) -> None:
         for one in history(self._runs, self._run_id):
