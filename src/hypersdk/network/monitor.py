@@ -164,12 +164,15 @@ class NetworkMonitor:
         Args:
             change: what happened; None = something that breaks connections.
         """
+        self._machine.tell(change or Change("the network changed", breaking=True))
+
+    def note(self, change: Change) -> None:
+        """Ask the endpoints in use, because of a change of which all monitors of this process are told."""
         if self._off:
             return
-        breaking = change is None or change.breaking
         with self._lock:
             self._wanted = now = self._clock()
-            self._doubted, self._broken = True, self._broken or breaking
+            self._doubted, self._broken = True, self._broken or change.breaking
         self._look(now)
 
     def tick(self) -> None:
@@ -293,7 +296,7 @@ class _Machine:
         now: Callable[[], datetime],
         start: Callable[[Callable[[], None]], object],
     ) -> None:
-        self.watch = Watch(self._tell, self._look, clock)
+        self.watch = Watch(self.tell, self._look, clock)
         self._clock = clock
         self._now = now
         self._start = start
@@ -323,9 +326,10 @@ class _Machine:
                 self._probers[name] = Prober(name, probe, clock=self._clock, now=self._now, start=self._start)
             return self._probers[name]
 
-    def _tell(self, change: Change) -> None:
+    def tell(self, change: Change) -> None:
+        """Tell all of a change."""
         for monitor in self.joined():
-            monitor.changed(change)
+            monitor.note(change)
 
     def _look(self, silent: float) -> None:
         for monitor in self.joined():
