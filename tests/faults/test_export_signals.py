@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kills import STOPPED, Request, Stage, Victim, wait_until
+from hyperexport import INSTALLED, Ended
+from kills import PARTS, STOPPED, Request, Stage, Victim, wait_until
 
 STEPS = {
     "preflight": "GetBucket 0",
@@ -95,6 +97,25 @@ def test_a_suspended_process_goes_on_when_it_wakes(stage: Stage, step: str) -> N
         assert f"process {held.running.pid}" in refused.err
     held.running.signal(signal.SIGCONT)
     victim.check(held.running.wait(), f"suspended in {step}")
+
+
+def test_nohup_is_respected(stage: Stage) -> None:
+    """A hang-up that is to be ignored is ignored: the export goes on to its end."""
+    victim = stage.victim()
+    emulator = victim.emulator
+    emulator.fault("ExportImage", "hold")
+    line = ["nohup", INSTALLED, "export", victim.name, "-o", "./", "-bn", "exports"]
+    line += ["--config-file", str(emulator.config_file), "--endpoint", emulator.endpoint]
+    with subprocess.Popen(
+        line, cwd=victim.folder, env={**victim.hyper.environ, **PARTS}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        wait_until(lambda: any(each["holding"] for each in emulator.faults()), "it never came to the export")
+        process.send_signal(signal.SIGHUP)
+        let_go(victim)
+        assert process.stderr is not None
+        told = process.stderr.read().decode()
+        victim.check(Ended(process.wait(), "", told), "a hang-up under nohup")
 
 
 def test_the_story_of_many_ends_is_whole(stage: Stage) -> None:

@@ -102,4 +102,6 @@ def _stop_on_signals(stop: StopFlag, out: Output) -> None:
                 os.write(2, text.encode())
 
     for number in STOP_SIGNALS:
-        signal.signal(number, on_signal)
+        # `nohup` asks that the end of the terminal be nothing to us.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, on_signal)
