@@ -244,6 +244,9 @@ def test_people_see_a_table_and_what_it_comes_to(hyper: Hyperexport) -> None:
         ["1", "web-01"],
         ["2", "web-02"],
     ]
+    assert "COMPARTMENT" not in ended.out
+    several = hyper.run("fleet", "--filter", "name=*-01", "--dry-run", "-bn", "exports").out
+    assert [line.split()[1:3] for line in several.splitlines()][1:] == [["web-01", "main"], ["db-01", "main/sub"]]
     assert "1 to export, 1 refused, boot volumes of 50.0 GiB" in ended.err
     assert ended.err.endswith("dry run: nothing was created\n")
 

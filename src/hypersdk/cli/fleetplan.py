@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hypersdk.cli.output import Output
 from hypersdk.fleet.nouns import DONE, REFUSED, FleetPlan, Item
 from hypersdk.model import format_size
 
-COLUMNS = ("number", "instance", "size", "takes", "destination", "note")
+COLUMNS = ("number", "instance", "region", "compartment", "size", "takes", "destination", "note")
+SHOWN_IF_SEVERAL = frozenset({"region", "compartment"})
+"""Columns that say nothing if all rows say the same."""
 
 
 def print_plan(out: Output, plan: FleetPlan) -> None:
@@ -17,7 +19,8 @@ def print_plan(out: Output, plan: FleetPlan) -> None:
     if out.as_json:
         out.json({"fleet_plan": to_json(plan)})
     else:
-        out.table("items", [_row(item) for item in plan.items], COLUMNS)
+        rows = [_row(item) for item in plan.items]
+        out.table("items", rows, [name for name in COLUMNS if _is_shown(name, rows)])
     for note in plan.notes:
         out.note(f"note: {note}")
     out.note(in_one_line(plan))
@@ -75,10 +78,16 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in units[first : first + 2] if count)
 
 
+def _is_shown(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return name not in SHOWN_IF_SEVERAL or len({row[name] for row in rows}) > 1
+
+
 def _row(item: Item) -> dict[str, Any]:
     return {
         "number": item.number,
         "instance": item.instance.name,
+        "region": item.region,
+        "compartment": item.compartment,
         "size": None if item.size is None else format_size(item.size),
         "takes": None if item.seconds is None else duration(item.seconds),
         "destination": " ".join(item.destinations) or None,
