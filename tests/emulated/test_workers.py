@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hypersdk.exports import landing
 from hypersdk.fleet import engine, worker
 from hypersdk.runs import presence
 from hypersdk.runs.database import Database
+from hypersdk.runs.store import RunStore
 
 PART = {"HYPEREXPORT_TRANSFER_PART_SIZE": "192KiB", "HYPEREXPORT_TRANSFER_PARALLEL": "2"}
 
@@ -95,9 +97,22 @@ class Site:
             return [row[0] for row in connection.execute(text.encode()).fetchall()]
 
 
+@pytest.fixture(scope="module")
+def prepared(postgres: Postgres) -> str:
+    """Name of a database that has all tables."""
+    url = postgres.database()
+    engine.prepare(url)
+    RunStore(url, host="none", version="0").close()
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture
 def site(
-    start_emulator: Callable[..., Emulator], postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_emulator: Callable[..., Emulator],
+    postgres: Postgres,
+    prepared: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Site]:
     """One site; what still runs at the end is killed."""
     importlib.import_module("dbos")
@@ -105,10 +120,15 @@ def site(
     monkeypatch.setattr(engine, "POLL_EVERY", 0.2)
     monkeypatch.setattr(worker, "SPEAK_EVERY", 0.5)
     emulator = start_emulator(instances=("web-01", "web-02"), disk_size=4 * MIB)
-    made = Site(emulator, postgres.database(), tmp_path, monkeypatch)
+    name = f"site_{next(_numbers)}"
+    postgres.execute(f"create database {name} template {prepared}")
+    made = Site(emulator, postgres.url(name), tmp_path, monkeypatch)
     yield made
     for running in made.running:
         running.kill()
+
+
+_numbers = count()
 
 
 def test_a_worker_that_stops_hands_its_exports_back(site: Site) -> None:

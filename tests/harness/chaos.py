@@ -208,7 +208,12 @@ class Storm:
         if not self.weather.suspended:
             return
         if self._stopped is None and self.told.suspended is None and age > 4:
-            self._stopped = self.workers.pop()
+            # One without an export loses nothing, and goes on when it wakes.
+            busy = next((worker for worker in self.workers if _is_busy(worker)), None)
+            if busy is None:
+                return
+            self.workers.remove(busy)
+            self._stopped = busy
             self._stopped.signal(signal.SIGSTOP)
             self._wake_at = time.monotonic() + self.weather.suspended
             self.workers.append(self._worker())
@@ -306,3 +311,9 @@ class Storm:
 
     def _story(self) -> str:
         return "\n".join(worker.err[-3000:] for worker in self.workers)
+
+
+def _is_busy(worker: Running) -> bool:
+    """Whether it carries out an export that cannot end at once."""
+    lines = worker.err.splitlines()
+    return sum(line.endswith(" begins") for line in lines) > sum(" done: " in line for line in lines)
