@@ -68,7 +68,7 @@ def test_a_row_says_step_share_and_what_moves() -> None:
         report(events.StepAdvanced("run1", "download", second * (10 << 20), 100 << 20))
         board.measure()
     (row, total) = table(board, 100, 24)
-    assert row.startswith("vm-1                  download       ")
+    assert row.startswith("vm-1  download       ")
     assert row.endswith("50.0 MiB of 100.0 MiB, 10.0 MiB/s")
     assert total == "0 of 2: 1 running; 50.0 MiB, 10.0 MiB/s, ETA -"
     report(events.Waiting("network down since 14:02"))
@@ -111,6 +111,23 @@ def test_the_estimate_comes_from_what_is_known() -> None:
     unknown.ends(done(2))
     unknown.ends(done(3))
     assert unknown.left() == 0.0
+
+
+def test_the_estimate_learns_how_wrong_the_plan_was() -> None:
+    """An export that took twice as long as the plan said doubles what is foreseen for the others."""
+    board, clock = board_of(3, {1: 100.0, 2: 100.0, 3: 50.0})
+    board.begins(turn(1))
+    clock.now += 200
+    board.ends(done(1))
+    assert board.left() == 300.0
+
+
+def test_the_name_of_an_own_image_is_left_out() -> None:
+    """In a row "image" is enough; the line has room for its state instead."""
+    board, _ = board_of(1)
+    report = board.begins(turn(1))
+    report(events.Waiting("image vm-1-hypersdk-run1 is PROVISIONING, 40 %"))
+    assert table(board, 80, 24)[0].endswith("waiting: image is PROVISIONING, 40 %")
 
 
 def test_lines_tell_beginnings_ends_and_what_people_must_see() -> None:

@@ -68,7 +68,7 @@ class Board:
         self._now = now
         self._lock = threading.RLock()
         self._rows: dict[int, tuple[Row, Position]] = {}
-        self._took: list[float] = []
+        self._took: dict[int, float] = {}
         self._wire_ended = 0
         self._rate = Rate(clock())
 
@@ -93,7 +93,7 @@ class Board:
             if found is not None:
                 self._wire_ended += found[0].facts.wire
                 if outcome.kind == "done":
-                    self._took.append(self.clock() - found[0].since)
+                    self._took[outcome.number] = self.clock() - found[0].since
 
     def waits(self, waiting: int, reason: str | None) -> None:
         """So many wait for their turn, and why."""
@@ -128,20 +128,27 @@ class Board:
         return self._rate.at(self.clock())
 
     def left(self) -> float | None:
-        """Seconds to the end, if exports go on to take what they took; None while nothing is known."""
+        """Seconds to the end, as far as plan and what exports took tell; None while nothing is known."""
         with self._lock:
-            usual = sum(self._took) / len(self._took) if self._took else None
             ended = {outcome.number for outcome in self.outcomes}
             work = 0.0
             for number in self._numbers:
                 if number in ended:
                     continue
-                needs = self._expected.get(number, usual)
+                needs = self._needs(number)
                 if needs is None:
                     return None
                 row = self._rows.get(number)
                 work += needs if row is None else max(0.0, needs - (self.clock() - row[0].since))
             return work / max(1, len(self._rows))
+
+    def _needs(self, number: int) -> float | None:
+        """Seconds that an export may take: what the plan expects, corrected by how wrong that was so far."""
+        took = sum(self._took.values())
+        foreseen = sum(self._expected.get(each, 0.0) for each in self._took)
+        if number in self._expected:
+            return self._expected[number] * (took / foreseen if foreseen else 1.0)
+        return took / len(self._took) if self._took else None
 
     def line(self) -> str:
         """All of it in one line for people."""
@@ -158,9 +165,8 @@ class Board:
     def reasons(self, most: int = 2) -> list[str]:
         """What most exports wait for, with how many; percentages differ and say nothing about all of them."""
         with self._lock:
-            found = Counter(
-                _NUMBERS.sub("", row.facts.waiting) for row, _ in self._rows.values() if row.facts.waiting is not None
-            )
+            waiting = [row for row, _ in self._rows.values() if row.facts.waiting is not None]
+            found = Counter(_NUMBERS.sub("", state_of(row).removeprefix("waiting: ")) for row in waiting)
         return [f"{reason} ({count})" if count > 1 else reason for reason, count in found.most_common(most)]
 
 
@@ -170,9 +176,13 @@ def state_of(row: Row) -> str:
     if facts.stalled:
         return facts.stalled
     if facts.waiting:
-        return f"waiting: {facts.waiting}"
-    if facts.done is None or facts.unit == "percent":
+        # The row says whose image it is; its name would fill the line.
+        own = rf"image \S*-hypersdk-{row.turn.run_id}"
+        return "waiting: " + re.sub(own, "image", facts.waiting)
+    if facts.done is None:
         return facts.title or ""
+    if facts.unit == "percent":
+        return f"{facts.title}, {facts.done:.0f} %"
     return format_size(facts.done) + ("" if not facts.total else f" of {format_size(facts.total)}")
 
 

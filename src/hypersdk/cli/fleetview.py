@@ -21,6 +21,9 @@ REFRESH = 4
 BAR = 10
 """Cells of an export's bar."""
 
+NAME = 24
+"""Columns of an instance's name; longer ones are cut."""
+
 NARROW = 80
 """A terminal that is not asked, or says nothing, has so many columns."""
 
@@ -177,20 +180,21 @@ def table(board: Board, width: int, height: int) -> list[str]:
     room = max(1, height - 3)
     shown_rows = rows if len(rows) <= room else rows[: room - 1]
     regions = len({row.turn.region for row in rows}) > 1
-    lines = [_row(board, row, width, regions=regions) for row in shown_rows]
+    names = min(NAME, max((len(printable(row.turn.name)) for row in shown_rows), default=0))
+    lines = [_row(board, row, width, names, regions=regions) for row in shown_rows]
     if len(shown_rows) < len(rows):
         lines.append(f"... and {len(rows) - len(shown_rows)} more")
     return [*lines, *_wrapped(printable(board.line()), width)]
 
 
-def _row(board: Board, row: Row, width: int, *, regions: bool) -> str:
+def _row(board: Board, row: Row, width: int, names: int, *, regions: bool) -> str:
     share = row.facts.percent / 100
     filled = int(BAR * share)
     bar = "\u2501" * filled + "\u2500" * (BAR - filled)
     rate = board.rate_of(row)
     moving = row.facts.unit == "bytes" and row.facts.done is not None and row.facts.waiting is None
     state = state_of(row) + (f", {format_size(rate)}/s" if moving and rate is not None else "")
-    cells = [_cut(row.turn.name, 20).ljust(20)]
+    cells = [_cut(row.turn.name, names).ljust(names)]
     if regions:
         cells.append(_cut(row.turn.region, 14).ljust(14))
     cells += [_cut(row.facts.step or "begins", 13).ljust(13), f"{bar} {row.facts.percent:3.0f} %", printable(state)]
