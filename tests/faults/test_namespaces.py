@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from netns import Provider, Site, is_root
+from netns import NameServer, Provider, Site, is_root
 
 MIB = 1 << 20
 BODY = os.urandom(14 * MIB)
@@ -28,7 +29,7 @@ DOWN = r"waiting: network down since \d\d:\d\d \(http://[\w.]+:\d+: "
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     """One cloud for all tests of this file."""
-    provider = Provider(tmp_path_factory.mktemp("provider")).start(instances=("web-01", "web-02", "web-03"))
+    provider = Provider(tmp_path_factory.mktemp("provider")).start(transition_seconds=3.0)
     yield provider
     provider.close()
 
@@ -148,6 +149,106 @@ def test_uploads_outlast_it(site: Site, what: str) -> None:
     """So does an upload; parts that had arrived are not sent again."""
     outage = OUTAGES[what]
     assert upload(site, outage, f"up {what}", outage.seconds) < outage.limit
+
+
+def stop_and_restart(site: Site, name: str, seconds: float) -> float:
+    """A download whose process is stopped while its connections die; returns the seconds from waking until it moves."""
+    source = site.provider.put(name, BODY)
+    began = site.carried()
+    running = site.start("cp", source, "back")
+    site.seconds_until_it_moves(began + 5 * MIB)
+    running.signal(signal.SIGSTOP)
+    site.provider.restart(seconds)
+    carried = site.carried()
+    running.signal(signal.SIGCONT)
+    took = site.seconds_until_it_moves(carried)
+    ended = running.wait()
+    assert ended.code == 0, ended.err
+    assert (site.folder / "back").read_bytes() == BODY
+    assert fetched_twice(site.provider, name) <= IN_FLIGHT
+    return took
+
+
+def test_a_process_that_was_stopped_goes_on(site: Site) -> None:
+    """A suspended and woken process, all its connections dead, goes on at once and spends no attempt."""
+    assert stop_and_restart(site, "stopped", 6.0) < 5.0
+
+
+def test_an_export_outlasts_it_while_it_polls(site: Site) -> None:
+    """An export that waits for its image goes through an outage without an attempt, and leaves one image's worth."""
+    running = site.start("export", "web-01", "-o", ".", "-bn", "exports")
+    running.says("await-image: ")
+    site.plug(into=False)
+    running.says(DOWN)
+    site.plug(into=True)
+    ended = running.wait()
+    assert ended.code == 0, ended.err
+    assert (site.folder / "web-01.qcow2").exists()
+    assert not any(site.provider.leftovers().values())
+
+
+def test_a_name_server_that_is_gone_is_an_outage(site: Site) -> None:
+    """Without names no new connection is made; it is waited for, and the reason says what is missing."""
+    names = NameServer(site.provider.space, site.far)
+    source = site.provider.put("names", BODY)
+    began = site.carried()
+    running = site.start("cp", source, "back", names=site.far, host="cloud.example")
+    site.seconds_until_it_moves(began + 5 * MIB)
+    site.lose("output udp dport 53")
+    site.provider.restart()
+    running.says(r"network down since \d\d:\d\d \(http://cloud.example:\d+: (its name is not known|no answer)\)")
+    site.lose_no_more()
+    ended = running.wait()
+    names.close()
+    assert ended.code == 0, ended.err
+    assert (site.folder / "back").read_bytes() == BODY
+
+
+def test_a_cloud_that_comes_back_is_found(site: Site) -> None:
+    """A service that is away for seconds costs an upload no attempt, and what had arrived is not sent again."""
+    (site.folder / "disk").write_bytes(BODY)
+    began = site.carried()
+    running = site.start("cp", "disk", site.provider.address("restarted"))
+    site.seconds_until_it_moves(began + 5 * MIB)
+    site.provider.restart(3.0)
+    ended = running.wait()
+    assert ended.code == 0, ended.err
+    assert re.search(DOWN, ended.err)
+    assert site.provider.body("restarted") == BODY
+
+
+def test_ctrl_c_ends_the_wait_at_once(site: Site) -> None:
+    """Nobody has to sit out an outage; the same command goes on later."""
+    source = site.provider.put("stop", BODY)
+    began = site.carried()
+    running = site.start("cp", source, "back")
+    site.seconds_until_it_moves(began + 5 * MIB)
+    site.lose("output oifname eth0")
+    running.says(DOWN)
+    before = time.monotonic()
+    running.signal(signal.SIGINT)
+    assert running.wait().code == 130
+    assert time.monotonic() - before < 3.0
+    site.lose_no_more()
+    assert site.start("cp", source, "back").wait().code == 0
+    assert fetched_twice(site.provider, "stop") <= IN_FLIGHT
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("what", OUTAGES)
+def test_a_minute_of_it(site: Site, what: str) -> None:
+    """A minute of each outage, in mid-download and mid-upload."""
+    outage = OUTAGES[what]
+    assert download(site, outage, f"long down {what}", LONG[what]) < outage.limit
+    assert upload(site, outage, f"long up {what}", LONG[what]) < outage.limit
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_five_minutes_stopped(site: Site) -> None:
+    """A process that is stopped for five minutes while its connections die."""
+    assert stop_and_restart(site, "stopped for long", 300.0) < 5.0
 
 
 if not is_root():
