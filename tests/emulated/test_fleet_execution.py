@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from emulator import REGION, Emulator, compartment_id
 from kills import wait_until
+from postgres import Postgres
 
 import hypersdk
 from hypersdk import errors, events
@@ -387,3 +388,19 @@ def test_a_fleet_from_a_program(
     outcomes: list[hypersdk.FleetOutcome] = hypersdk.export_fleet(plan, config)
     assert [each.kind for each in outcomes] == ["done", "done"]
     assert sorted(path.name for path in (tmp_path / "out").glob("*.qcow2")) == ["vm-1.qcow2", "vm-3.qcow2"]
+
+
+def test_a_fleet_on_one_machine_with_a_shared_store(
+    start_emulator: Callable[..., Emulator], config_of: Callable[[Emulator], Config], tmp_path: Path, postgres: Postgres
+) -> None:
+    """With the run store in Postgres the same crew does the same, places counted there; given again all is skipped."""
+    emulator = start_emulator(instances=NAMES[:3])
+    config = replace(
+        config_of(emulator), state=postgres.database(), limits=CloudLimits(exports_per_region=1, exports_per_bucket=1)
+    )
+    plan = plan_of(config, tmp_path, *NAMES[:3])
+    assert [each.kind for each in export_fleet(plan, config)] == ["done"] * 3
+    assert {each.kind for each in export_fleet(plan, config)} == {"skipped"}
+    with open_runs(config) as runs:
+        assert slots.taken(runs) == {}
+    assert clean(emulator)
