@@ -138,6 +138,31 @@ def test_a_killed_export_is_resumed_at_once(hyper: Command, cloud: Emulator) -> 
     assert images(cloud) == before + 1
 
 
+def test_a_suspended_export_that_was_replaced_leaves_and_cleans_nothing_up(
+    hyper: Command, server: Postgres, cloud: Emulator
+) -> None:
+    """SIGSTOP, another process goes on, SIGCONT: the first one says who drives it, exit 1; the other ends the run."""
+    before = images(cloud)
+    fault, first = hyper.start_held()
+    first.signal(signal.SIGSTOP)
+    database = hyper.environ["HYPEREXPORT_STATE"].rpartition("/")[2]
+    server.execute("update leases set held = false", database=database)  # as if its time had passed
+    cloud.control("POST", "release", {"id": fault})
+    hyper.started.append(second := hyper.start(*hyper.export))
+    # The first one still has the partial file open.
+    wait_until(lambda: "waiting: " in second.err, "it never waited")
+    first.signal(signal.SIGCONT)
+    ended = first.wait()
+    assert ended.code == 1, ended.err
+    assert "is driven by" in ended.err
+    ended = second.wait()
+    assert ended.code == 0, ended.err
+    assert images(cloud) == before + 1
+    assert (hyper.folder / f"{hyper.name}.qcow2").exists()
+    (run,) = hyper.run("runs", "list", "--json").json["runs"]
+    assert run["state"] == "done"
+
+
 def test_a_store_that_is_away_is_told_before_the_first_call(hyper: Command, server: Postgres) -> None:
     """C082: exit 2, the setting is named, nothing is sent to the cloud, no password is shown, not even by --debug."""
     with_password(hyper, PASSWORD)

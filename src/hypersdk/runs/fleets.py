@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -18,28 +16,6 @@ from hypersdk.runs.store import RunStore
 def new_fleet_id() -> str:
     """An id that no other fleet has."""
     return secrets.token_hex(6)
-
-
-def begin_fleet(
-    store: RunStore, fleet_id: str, subject: str, plan: Mapping[str, Any], items: Iterable[FleetItem]
-) -> Fleet:
-    """Record a fleet and its items in one transaction; their runs have begun already.
-
-    Args:
-        store: where.
-        fleet_id: from `new_fleet_id`.
-        subject: the file or filter that was given.
-        plan: limits, windows and what else the one who drives it needs, as JSON.
-        items: one for each instance.
-    """
-    values = {"subject": subject, "plan": dict(plan), "cancel": False, "created": store.time()}
-    about = {"host": store.host, "tool_version": store.version}
-    rows = [{"fleet_id": fleet_id, **asdict(item)} for item in items]
-    with store.writing() as connection:
-        connection.execute(schema.FLEETS.insert().values(fleet_id=fleet_id, **values, **about))
-        if rows:
-            connection.execute(schema.FLEET_ITEMS.insert(), rows)
-    return fleet(store, fleet_id)
 
 
 def fleet(store: RunStore, text: str) -> Fleet:

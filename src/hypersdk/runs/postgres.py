@@ -8,6 +8,7 @@ holds no row for long.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -278,9 +279,12 @@ def _read(url: str) -> tuple[str, dict[str, Any]]:
         found = conninfo_to_dict(url)
     except psycopg.Error:
         # libpq quotes what it could not read, which may be the password.
-        reason = "it is no URL that PostgreSQL understands"
+        found = {}
+    # A password with "@" or "/" in it ends too early, and the rest of it would count as a place.
+    torn = any("@" in str(found.get(part, "")) for part in ("user", "host", "port", "dbname"))
+    if not found or torn or re.search(r"[^0-9,]", str(found.get("port", ""))):
         hint = "postgresql://user:password@host:port/database; write special characters as %XX"
-        raise unusable(SCHEMES[0] + "...", reason, hint) from None
+        raise unusable(SCHEMES[0] + "...", "it is no URL that PostgreSQL understands", hint)
     host = found.get("host") or found.get("hostaddr") or "localhost"
     port = f":{found['port']}" if "port" in found else ""
     user = f"{found['user']}@" if "user" in found else ""
