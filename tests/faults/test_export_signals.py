@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -97,6 +100,34 @@ def test_a_suspended_process_goes_on_when_it_wakes(stage: Stage, step: str) -> N
         assert f"process {held.running.pid}" in refused.err
     held.running.signal(signal.SIGCONT)
     victim.check(held.running.wait(), f"suspended in {step}")
+
+
+def test_a_closed_terminal_ends_it_like_a_signal(stage: Stage) -> None:
+    """SIGHUP and a standard error that cannot be written: exit 130, the run says so, and the same command finishes."""
+    victim = stage.victim()
+    emulator = victim.emulator
+    emulator.fault("ExportImage", "hold")
+    line = ["export", victim.name, "-o", "./", "-bn", "exports", "--config-file", str(emulator.config_file)]
+    command, ours = pty.fork()
+    if command == 0:
+        os.chdir(victim.folder)
+        line = [INSTALLED, *line, "--endpoint", emulator.endpoint]
+        os.execve(INSTALLED, line, {**victim.hyper.environ, **PARTS, "TERM": "xterm"})
+    wait_until(lambda: _read_some(ours) and any(each["holding"] for each in emulator.faults()), "it never came there")
+    os.close(ours)
+    let_go(victim)
+    assert os.waitstatus_to_exitcode(os.waitpid(command, 0)[1]) == RESUMABLE
+    victim.note_end()
+    run = run_of(victim)
+    assert (run["state"], run["detail"]) == ("interrupted", "interrupted")
+    victim.resume("the terminal was closed")
+
+
+def _read_some(terminal: int) -> bool:
+    """Take what is there, so that the command is not held up by a full terminal."""
+    if select.select([terminal], [], [], 0.01)[0]:
+        os.read(terminal, 65536)
+    return True
 
 
 def test_nohup_is_respected(stage: Stage) -> None:

@@ -12,13 +12,14 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 
 import hypersdk
 from hypersdk import errors
 from hypersdk.cli.options import ARGUMENTS, every_option
+from hypersdk.cli.unbroken import Unbroken
 
 COMMANDS: dict[str, str] = {
     "config": "Show the effective configuration; check that it works.",
@@ -120,6 +121,7 @@ def _open_standard_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(number, mode))
+    sys.stderr = cast("TextIO", Unbroken(sys.stderr))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
