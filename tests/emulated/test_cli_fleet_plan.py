@@ -142,7 +142,7 @@ def test_files_of_each_form_make_the_same_plan(hyper: Hyperexport, name: str, te
 
 
 def test_lines_may_come_from_a_pipe(hyper: Hyperexport) -> None:
-    """`-` is standard input; an empty one selects nothing, which is exit 5 unless that is fine."""
+    """`-` is standard input; an empty one is exit 5, or a valid plan of nothing if that is fine (C086)."""
     assert "nothing" not in fails(hyper, 5, "-").err
     found = plan(hyper, "-", "--allow-empty")
     assert (found["items"], found["seconds"], found["size"]) == ([], None, 0)
@@ -317,7 +317,7 @@ def spread(seed: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("effect", ["429", "503", "pages"])
 def test_a_busy_cloud_makes_no_plan_shorter(start_emulator: START, tmp_path: Path, effect: str) -> None:
-    """With 30 % of list calls answered 429 or 503, or pages of three and empty ones, every instance is in the plan."""
+    """With 30 % of list calls answered 429 or 503, or pages of three, every instance is in the plan (C032)."""
     every = [f"vm-{number:03d}" for number in range(120)]
     compartments = [f"team{number}" for number in range(8)]
     emulator = start_emulator(instances=every, compartments=compartments, disks=1, disk_size=1 << 20, change=spread)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NoReturn
 
 from hypersdk import errors
+from hypersdk.fleet import filters, windows
 from hypersdk.fleet.asked import NOTHING, READERS, Asked
 from hypersdk.model import Ocid
 from hypersdk.readers.text import decode
@@ -219,10 +220,10 @@ def _from_yaml(root: Node, name: str) -> FleetFile:
         wanted=_instances(top["instances"], name) if "instances" in top else (),
         defaults=NOTHING if defaults is None else _asked(_mapping(defaults, name, "defaults", _keys()), name),
         limits=None if limits is None else _limits(limits, name),
-        windows=_texts(top.get("windows"), name, "windows"),
+        windows=_checked(top.get("windows"), name, "windows", windows.parse),
         compartments=_texts(top.get("compartments"), name, "compartments"),
         regions=_texts(top.get("regions"), name, "regions"),
-        filter=None if selects is None else _text(selects, name, "filter"),
+        filter=None if selects is None else _one(selects, name),
     )
 
 
@@ -288,6 +289,26 @@ def _texts(node: Node | None, name: str, what: str) -> tuple[str, ...]:
     if isinstance(node.value, tuple):
         return tuple(_text(each, name, what) for each in node.value)
     return (_text(node, name, what),)
+
+
+def _one(node: Node, name: str) -> str:
+    """A filter; a list of them would not say how they belong together."""
+    if isinstance(node.value, tuple):
+        _Place(name, node.line).refuse("filter: one expression is expected", "join several by `and` or `or`")
+    _text(node, name, "filter")
+    return _checked(node, name, "filter", filters.parse)[0]
+
+
+def _checked(node: Node | None, name: str, what: str, parse: Callable[[str], object]) -> tuple[str, ...]:
+    """Texts that somebody else reads; a mistake in one is told with its place."""
+    found = _texts(node, name, what)
+    lines = [each.line for each in node.value] if node and isinstance(node.value, tuple) else [node.line if node else 0]
+    for text, line in zip(found, lines, strict=False):
+        try:
+            parse(text)
+        except errors.UsageError as error:
+            _Place(name, line).refuse(error.message, error.hint)
+    return found
 
 
 def _text(node: Node, name: str, what: str) -> str:
