@@ -7,7 +7,7 @@ import click
 from hypersdk import errors
 from hypersdk.cli import story
 from hypersdk.cli.context import CliContext, open_context
-from hypersdk.cli.options import connection_options, output_options
+from hypersdk.cli.options import connection_options, output_options, setting_option
 from hypersdk.cli.runshow import show_run, to_rows
 from hypersdk.exports import api
 from hypersdk.exports.cleanup import leftovers
@@ -65,7 +65,10 @@ def list_command(ctx: click.Context, states: tuple[str, ...], fleet: str | None,
 @output_options
 @click.pass_context
 def show(ctx: click.Context, run: str) -> None:
-    """Tell a run's story: who began it, what each step took, what it waited for, how it ended, what it left."""
+    """Tell the story of a run.
+
+    Who began it, what each step took, what it waited for and how long, how it ended, what it left.
+    """
     with open_context(ctx) as context:
         runs = context.wiring.runs
         show_run(context.out, runs, runs.run(run))
@@ -93,9 +96,9 @@ def attach(ctx: click.Context, run: str) -> int:
 @output_options
 @click.pass_context
 def cancel(ctx: click.Context, run: str) -> None:
-    """Stop a run, or all of a fleet, and take away what it made in the tenancy.
+    """Stop a run, or a fleet, and clean up.
 
-    RUN may also be a fleet's id. What another process drives is asked to stop; that process cleans up.
+    What it made in the tenancy is taken away. RUN may also be a fleet's id. What another process drives is asked to stop; that process cleans up.
     """
     with open_context(ctx) as context:
         runs = context.wiring.runs
@@ -109,11 +112,16 @@ def cancel(ctx: click.Context, run: str) -> None:
 
 @command.command()
 @click.argument("wanted", metavar="RUN...", nargs=-1, required=True)
+@setting_option("--parallel", "parallel", "Most parts of the disk in flight at once; default: 16.", metavar="N")
+@setting_option("--bwlimit", "bandwidth_limit", "Bytes per second, or '08:00,20M 19:00,off'.", metavar="RATE")
 @connection_options()
 @output_options
 @click.pass_context
 def retry(ctx: click.Context, wanted: tuple[str, ...]) -> int:
-    """Go on with unfinished runs, and begin failed ones anew, with the options that they were asked for with."""
+    """Go on with unfinished runs, begin failed ones anew.
+
+    They are given the options that they were asked for with, wherever this command is given.
+    """
     from hypersdk.cli.retrying import retry_all
 
     with open_context(ctx) as context:
@@ -121,7 +129,7 @@ def retry(ctx: click.Context, wanted: tuple[str, ...]) -> int:
 
 
 @command.command()
-@click.option("--older-than", metavar="TIME", default="30d", show_default=True, help="Such as 12h, 30d; at least 1d.")
+@click.option("--older-than", metavar="TIME", default="30d", show_default=True, help="Such as 7d; at least 1d.")
 @click.option("--dry-run", is_flag=True, help="Name them; forget nothing.")
 @connection_options()
 @output_options
