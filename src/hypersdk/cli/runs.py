@@ -98,7 +98,8 @@ def attach(ctx: click.Context, run: str) -> int:
 def cancel(ctx: click.Context, run: str) -> None:
     """Stop a run, or a fleet, and clean up.
 
-    What it made in the tenancy is taken away. RUN may also be a fleet's id. What another process drives is asked to stop; that process cleans up.
+    What it made in the tenancy is taken away. RUN may also be a fleet's id. What another process drives is asked to
+    stop; that process cleans up.
     """
     with open_context(ctx) as context:
         runs = context.wiring.runs
