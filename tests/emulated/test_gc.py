@@ -18,7 +18,7 @@ from typing import Any
 import jsonschema
 import pytest
 from emulator import Emulator, compartment_id, make_seed
-from hyperexport import INSTALLED, Ended, Hyperexport, Running
+from hyperexport import INSTALLED, Ended, Hyperexport, Running, end_stragglers
 from postgres import Postgres
 
 import hypersdk.cli
@@ -50,6 +50,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 def hyper(cloud: Emulator, tmp_path: Path) -> Iterator[Hyperexport]:
     """The command, on a cloud that is emptied afterwards."""
     yield Hyperexport(cloud, tmp_path)
+    cloud.control("DELETE", "faults")
+    end_stragglers()
     sweep(cloud)
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from emulator import Emulator
-from hyperexport import Hyperexport
+from hyperexport import Hyperexport, end_stragglers
 
 Start = Callable[..., Emulator]
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs_on() -> Iterator[None]:
+    """What a failed test started is ended."""
+    yield
+    end_stragglers()
 
 
 def left(cloud: Emulator) -> dict[str, int]:

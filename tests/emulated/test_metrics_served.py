@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from emulator import Emulator, make_seed
-from hyperexport import Hyperexport, Running
+from hyperexport import Hyperexport, Running, end_stragglers
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 VMS = [f"vm-{n}" for n in range(8)]
@@ -26,9 +26,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def hyper(cloud: Emulator, tmp_path: Path) -> Hyperexport:
+def hyper(cloud: Emulator, tmp_path: Path) -> Iterator[Hyperexport]:
     """The command."""
-    return Hyperexport(cloud, tmp_path)
+    yield Hyperexport(cloud, tmp_path)
+    end_stragglers()
 
 
 def held(cloud: Emulator, running: Running) -> None:

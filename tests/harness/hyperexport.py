@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,24 @@ class Ended:
         return json.loads(self.out)
 
 
+STARTED: list[Running] = []
+"""Every command that was started here."""
+
+
+def end_stragglers() -> None:
+    """Kill what a failed test left running: a command waits for its cloud without end."""
+    for each in STARTED:
+        with suppress(ChildProcessError):  # one that hung was reaped where it was waited for
+            if not each.ended():
+                each.kill()
+    STARTED.clear()
+
+
 class Running:
     """A command that runs."""
 
     def __init__(self, pid: int, out: Path, err: Path) -> None:
+        STARTED.append(self)
         self.pid = pid
         self._out = out
         self._err = err
