@@ -179,6 +179,12 @@ def test_a_dead_machine_is_waited_for_and_then_replaced(site: Site, tmp_path: Pa
     assert "host-a did not come back" in second.err
     assert site.query("select distinct host from steps where name = 'download'") == ["host-b"]
     assert site.query("select distinct host from steps where name = 'create-image'") == ["host-a"]
+    for left in stash.iterdir():
+        left.rename(site.out / left.name)
+    assert list(site.out.glob(".hx-*"))
+    site.worker("host-a")
+    await_(lambda: not list(site.out.glob(".hx-*")), "what lay half fetched on host-a is still there")
+    assert sorted(path.name for path in site.out.iterdir()) == ["web-01.qcow2", "web-01.qcow2.manifest.json"]
 
 
 def test_a_machine_that_comes_back_goes_on_where_it_was(site: Site, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ out of the store first, so that a crash in between decides the same way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from hypersdk import events
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.whereabouts import Course, Lying, course, lying, to_forget, until
-from hypersdk.runs.records import Holder
+from hypersdk.runs.records import Holder, Run
 from hypersdk.runs.store import Drive, RunStore
-from hypersdk.transfer.partial import partial_name
+from hypersdk.transfer.partial import discard, partial_name
 
 
 def course_here(runs: RunStore, plan: ExportPlan, former: Holder | None, grace: float) -> tuple[Course, Lying | None]:
@@ -63,6 +64,28 @@ def results_here(
         rooms.note(_sentence(plan, lies, how))
         held.forget_steps(names)
     return held.results()
+
+
+def discard_left(runs: Iterable[Run]) -> list[str]:
+    """Delete what ended runs have left half fetched on this machine, because another one fetched it anew.
+
+    Args:
+        runs: of the run store.
+
+    Returns:
+        The destinations of what was deleted.
+    """
+    found = []
+    for run in runs:
+        if run.unfinished:
+            continue
+        for target in ExportPlan.from_json(run.plan, any_version=True).targets:
+            path = None if target.path is None else Path(target.path)
+            if path is not None and os.path.lexists(path.with_name(partial_name(path.name))):
+                # Only if its journal is about this very run's object.
+                discard(str(path), only_of=target.staging.name)
+                found.append(str(path))
+    return found
 
 
 def _why_wait(rooms: ExportRooms, plan: ExportPlan, former: Holder | None) -> str:

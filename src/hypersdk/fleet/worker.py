@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from hypersdk import errors
 from hypersdk.exports.context import ExportRooms
-from hypersdk.exports.moving import course_here
+from hypersdk.exports.moving import course_here, discard_left
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.whereabouts import HOST_GRACE, Course
 from hypersdk.fleet import windows
@@ -95,6 +95,7 @@ def serve(post: Post, stop: StopFlag) -> None:
         server = Server(post.url, post.seat, post.slots, jobs, worker.work)
         # What our own seat left behind when its former process died; the engine would give it to anybody.
         worker.hand_back()
+        discard_left(post.runs.runs())
         server.launch()
         threading.Thread(target=worker.live, name="presence", daemon=True).start()
         while not stop.wait(SPEAK_EVERY):
