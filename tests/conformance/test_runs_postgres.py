@@ -30,8 +30,8 @@ def test_whatever_happens_one_drives_and_only_he_writes(postgres: Postgres) -> N
         def drop(drive: Drive) -> None:
             # As if its process had had the number of ours, and were gone.
             machine, number, _, nonce = this_process("x").rsplit("/", 3)
-            with drive.store.writing() as connection:
-                connection.execute(sa.update(schema.LEASES).values(process=f"{machine}/{number}/1/{nonce}"))
+            gone = sa.update(schema.LEASES).values(process=f"{machine}/{number}/1/{nonce}")
+            drive.store.write(lambda connection: connection.execute(gone))
 
     Machine.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None, database=None)
     Machine.TestCase("runTest").runTest()

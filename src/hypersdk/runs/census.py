@@ -11,6 +11,5 @@ from hypersdk.runs.store import RunStore
 def census(store: RunStore) -> dict[str, int]:
     """Number of runs by state; states that no run has are absent."""
     runs = schema.RUNS
-    query = sa.select(runs.c.state, sa.func.count()).group_by(runs.c.state)
-    with store.reading() as connection:
-        return {str(state): int(count) for state, count in connection.execute(query)}
+    query = sa.select(runs.c.state, sa.func.count().label("number")).group_by(runs.c.state)
+    return {row["state"]: row["number"] for row in store.rows(query)}

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 
@@ -63,23 +63,17 @@ class Database:
             raise errors.ConfigError(error.message, resource=self.place, hint="HYPEREXPORT_STATE names it") from error
 
     def _prepare(self) -> str:
-        with self.reading() as connection:
-            current = schema.version(connection) == schema.VERSION
-        if not current:
-            with self.writing() as connection:
-                self.alone(connection, "migrate")
-                schema.migrate(connection, self.time(), self.version)
+        if self.read(schema.version) != schema.VERSION:
+            self.write(self._migrate)
         about = schema.ABOUT
-        query = sa.select(about.c.value).where(about.c.name == "id")
-        with self.reading() as connection:
-            found = connection.execute(query).scalar()
-        if found is None:
-            with self.writing() as connection:
-                self.alone(connection, "migrate")
-                found = connection.execute(query).scalar() or secrets.token_hex(8)
-                if connection.execute(query).scalar() is None:
-                    connection.execute(about.insert().values(name="id", value=found))
-        return str(found)
+        return str(self.rows(sa.select(about.c.value).where(about.c.name == "id"))[0]["value"])
+
+    def _migrate(self, connection: sa.Connection) -> None:
+        self.alone(connection, "migrate")
+        if not schema.version(connection):
+            schema.METADATA.create_all(connection, tables=[schema.ABOUT])
+            connection.execute(schema.ABOUT.insert().values(name="id", value=secrets.token_hex(8)))
+        schema.migrate(connection, self.time(), self.version)
 
     @property
     def place(self) -> str:
@@ -142,17 +136,9 @@ class Database:
         """Now by the store's clock, UTC, ISO 8601."""
         return schema.iso(self._now())
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that only reads."""
-        with self._transaction(reading=True) as connection:
-            yield connection
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction that writes; committed at its end."""
-        with self._transaction(reading=False) as connection:
-            yield connection
+    def rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        """Ask one question."""
+        return self.read(lambda connection: [row._asdict() for row in connection.execute(query)])
 
     def read(self, function: Callable[[sa.Connection], T]) -> T:
         """Run a function in a transaction that only reads; a patient store repeats it when the connection is cut."""
@@ -169,18 +155,6 @@ class Database:
     def _once(self, function: Callable[[sa.Connection], T], *, reading: bool) -> T:
         with self._explaining(), self._backend.begin(reading=reading, hasty=self._hasty) as connection:
             return function(connection)
-
-    @contextlib.contextmanager
-    def _transaction(self, *, reading: bool) -> Iterator[sa.Connection]:
-        # What is waited for here is that it begins: its body cannot be run twice.
-        with contextlib.ExitStack() as stack:
-
-            def begin() -> sa.Connection:
-                with self._explaining():
-                    return stack.enter_context(self._backend.begin(reading=reading, hasty=self._hasty))
-
-            stack.enter_context(self._explaining())
-            yield self._trying(begin)
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:

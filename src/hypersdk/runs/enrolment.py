@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from hypersdk.runs import schema
 from hypersdk.runs.fleets import fleet, new_fleet_id
 from hypersdk.runs.records import DONE, INTERRUPTED, QUEUED, UNFINISHED, Fleet, FleetItem, Run
-from hypersdk.runs.store import RunStore
+from hypersdk.runs.store import BEGINNING, RunStore
 
 OPEN_OUTCOMES = (None, INTERRUPTED)
 """Outcomes of items that the same command takes up again."""
@@ -51,8 +51,7 @@ class Entry:
 
 def latest_of(store: RunStore, keys: Sequence[str]) -> dict[str, Run]:
     """The newest run of each key that has one."""
-    with store.reading() as connection:
-        return _latest_of(connection, keys)
+    return store.read(lambda connection: _latest_of(connection, keys))
 
 
 def enrol(store: RunStore, subject: str, plan: Mapping[str, Any], entries: Sequence[Entry]) -> Fleet:
@@ -64,8 +63,9 @@ def enrol(store: RunStore, subject: str, plan: Mapping[str, Any], entries: Seque
         plan: limits, windows and what else the one who drives it needs, as JSON.
         entries: one for each instance.
     """
-    with store.writing() as connection:
-        store.alone(connection, "enrol a fleet")
+
+    def record(connection: sa.Connection) -> str:
+        store.alone(connection, BEGINNING)
         going = _going(connection, subject, [entry.item for entry in entries])
         fleet_id = new_fleet_id() if going is None else going
         _record_fleet(store, connection, fleet_id, subject, plan)
@@ -78,7 +78,9 @@ def enrol(store: RunStore, subject: str, plan: Mapping[str, Any], entries: Seque
         connection.execute(schema.FLEET_ITEMS.delete().where(schema.FLEET_ITEMS.c.fleet_id == fleet_id))
         if rows:
             connection.execute(schema.FLEET_ITEMS.insert(), rows)
-    return fleet(store, fleet_id)
+        return fleet_id
+
+    return fleet(store, store.write(record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,10 @@ def standings(store: RunStore, fleet_id: str) -> list[Standing]:
     query = sa.select(*columns, runs.c.state, runs.c.cancel).outerjoin(runs, runs.c.run_id == table.c.run_id)
     query = query.where(table.c.fleet_id == fleet_id).order_by(table.c.number)
     found = []
-    with store.reading() as connection:
-        for row in connection.execute(query).mappings():
-            values = dict(row)
-            state, cancel = values.pop("state"), bool(values.pop("cancel"))
-            found.append(Standing(FleetItem(**values), state, cancel))
+    for row in store.rows(query):
+        values = dict(row)
+        state, cancel = values.pop("state"), bool(values.pop("cancel"))
+        found.append(Standing(FleetItem(**values), state, cancel))
     return found
 
 
@@ -109,8 +110,7 @@ def plans_of(store: RunStore, fleet_id: str) -> dict[str, Mapping[str, Any]]:
     """The plans of a fleet's runs, by run id."""
     table, runs = schema.FLEET_ITEMS, schema.RUNS
     query = sa.select(runs.c.run_id, runs.c.plan).join(table, runs.c.run_id == table.c.run_id)
-    with store.reading() as connection:
-        return {row.run_id: row.plan for row in connection.execute(query.where(table.c.fleet_id == fleet_id))}
+    return {row["run_id"]: row["plan"] for row in store.rows(query.where(table.c.fleet_id == fleet_id))}
 
 
 def _latest_of(connection: sa.Connection, keys: Sequence[str]) -> dict[str, Run]:

@@ -27,8 +27,7 @@ def fleet(store: RunStore, text: str) -> Fleet:
     """
     table = schema.FLEETS
     query = sa.select(table).where(table.c.fleet_id.startswith(text, autoescape=True))
-    with store.reading() as connection:
-        found = [Fleet(**row) for row in connection.execute(query).mappings()]
+    found = [Fleet(**row) for row in store.rows(query)]
     if not found or not text:
         raise errors.NotFoundError(f"no fleet {text!r}", resource=text, hint="hyperexport runs list")
     if len(found) > 1:
@@ -39,8 +38,7 @@ def fleet(store: RunStore, text: str) -> Fleet:
 def fleets(store: RunStore) -> list[Fleet]:
     """All fleets, newest first."""
     query = sa.select(schema.FLEETS).order_by(schema.FLEETS.c.created.desc())
-    with store.reading() as connection:
-        return [Fleet(**row) for row in connection.execute(query).mappings()]
+    return [Fleet(**row) for row in store.rows(query)]
 
 
 def items(store: RunStore, fleet_id: str) -> list[FleetItem]:
@@ -48,8 +46,7 @@ def items(store: RunStore, fleet_id: str) -> list[FleetItem]:
     table = schema.FLEET_ITEMS
     columns = [column for column in table.c if column.name != "fleet_id"]
     query = sa.select(*columns).where(table.c.fleet_id == fleet_id).order_by(table.c.number)
-    with store.reading() as connection:
-        return [FleetItem(**row) for row in connection.execute(query).mappings()]
+    return [FleetItem(**row) for row in store.rows(query)]
 
 
 def item_of_run(store: RunStore, run_id: str) -> FleetItem | None:
@@ -58,9 +55,7 @@ def item_of_run(store: RunStore, run_id: str) -> FleetItem | None:
     columns = [column for column in table.c if column.name != "fleet_id"]
     query = sa.select(*columns).join(fleet_table, fleet_table.c.fleet_id == table.c.fleet_id)
     query = query.where(table.c.run_id == run_id).order_by(fleet_table.c.created.desc()).limit(1)
-    with store.reading() as connection:
-        row = connection.execute(query).mappings().first()
-    return FleetItem(**row) if row else None
+    return next((FleetItem(**row) for row in store.rows(query)), None)
 
 
 def end_item(
@@ -86,19 +81,25 @@ def end_item(
         Whether it was noted.
     """
     table, runs = schema.FLEET_ITEMS, schema.RUNS
-    with store.writing() as connection:
+    values = {"outcome": outcome, "code": code, "detail": detail}
+
+    def end(connection: sa.Connection) -> bool:
         state = connection.execute(sa.select(runs.c.state).where(runs.c.run_id == run_id).with_for_update()).scalar()
         if states is not None and state not in states:
             return False
-        values = {"outcome": outcome, "code": code, "detail": detail}
         connection.execute(table.update().where(table.c.run_id == run_id).values(**values))
-    return True
+        return True
+
+    return store.write(end)
 
 
 def cancel_fleet(store: RunStore, fleet_id: str) -> None:
     """Ask everybody who works on a fleet to stop; the cancel flags of its unfinished runs are set too."""
     runs, table = schema.RUNS, schema.FLEET_ITEMS
     of_fleet = sa.select(table.c.run_id).where(table.c.fleet_id == fleet_id, table.c.outcome.is_(None))
-    with store.writing() as connection:
+
+    def cancel(connection: sa.Connection) -> None:
         connection.execute(schema.FLEETS.update().where(schema.FLEETS.c.fleet_id == fleet_id).values(cancel=True))
         connection.execute(runs.update().where(runs.c.run_id.in_(of_fleet)).values(cancel=True))
+
+    store.write(cancel)

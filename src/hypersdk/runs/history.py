@@ -70,8 +70,7 @@ def history(store: RunStore, run_id: str) -> list[Happening]:
     table = schema.HISTORY
     query = sa.select(table.c.at, table.c.kind, table.c.text, table.c.seconds, table.c.step)
     query = query.where(table.c.run_id == run_id).order_by(table.c.at, table.c.number)
-    with store.reading() as connection:
-        return [Happening(**row) for row in connection.execute(query).mappings()]
+    return [Happening(**row) for row in store.rows(query)]
 
 
 def usual(store: RunStore, step: str) -> Usual | None:
@@ -85,11 +84,11 @@ def usual(store: RunStore, step: str) -> Usual | None:
     resumed = sa.select(table.c.run_id).where(table.c.kind == "began").group_by(table.c.run_id)
     query = query.where(table.c.run_id.not_in(resumed.having(sa.func.count() > 1)))
     query = query.where(table.c.seconds.is_not(None)).order_by(table.c.number.desc()).limit(MOST_SAMPLES)
-    held = sa.select(table.c.run_id, sa.func.sum(table.c.seconds)).where(table.c.step == step, table.c.kind == "held")
-    with store.reading() as connection:
-        rows = connection.execute(query).all()
-        queued = {row[0]: row[1] for row in connection.execute(held.group_by(table.c.run_id))}
-    took = [max(0.0, row.seconds - queued.get(row.run_id, 0.0)) for row in rows]
+    held = sa.select(table.c.run_id, sa.func.sum(table.c.seconds).label("held")).where(
+        table.c.step == step, table.c.kind == "held"
+    )
+    queued = {row["run_id"]: row["held"] for row in store.rows(held.group_by(table.c.run_id))}
+    took = [max(0.0, row["seconds"] - queued.get(row["run_id"], 0.0)) for row in store.rows(query)]
     if len(took) < FEWEST_SAMPLES:
         return None
     return Usual(median(took), min(quantiles(took, n=10)[-1], max(took)), len(took))

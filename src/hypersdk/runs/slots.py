@@ -45,10 +45,21 @@ def leave_slot(drive: Drive, scope: str) -> None:
     drive.write(lambda connection: connection.execute(table.delete().where(mine)))
 
 
+def leave_all(drive: Drive) -> None:
+    """Give back what a run that ends still holds; a store that cannot be reached just now is not waited for.
+
+    Raises:
+        LeaseLost: another process drives the run.
+        StoreUnreachable: the store cannot be reached; the places are free anyway, once nobody drives the run.
+    """
+    table = schema.SLOTS
+    mine = table.c.run_id == drive.run_id
+    drive.write(lambda connection: connection.execute(table.delete().where(mine)), patient=False)
+
+
 def taken(store: RunStore) -> dict[str, list[str]]:
     """Scopes and the runs that hold their places."""
     found: dict[str, list[str]] = {}
-    with store.reading() as connection:
-        for row in connection.execute(sa.select(schema.SLOTS.c.scope, schema.SLOTS.c.run_id)):
-            found.setdefault(row.scope, []).append(row.run_id)
+    for row in store.rows(sa.select(schema.SLOTS.c.scope, schema.SLOTS.c.run_id)):
+        found.setdefault(row["scope"], []).append(row["run_id"])
     return found

@@ -27,7 +27,5 @@ def samples(store: RunStore, kind: str) -> list[tuple[int, float]]:
         .order_by(history.c.number.desc())
         .limit(MOST_SAMPLES)
     )
-    with store.reading() as connection:
-        rows = connection.execute(query).all()
-    volumes = [((row.result or {}).get("boot_volume"), row.seconds) for row in rows]
+    volumes = [((row["result"] or {}).get("boot_volume"), row["seconds"]) for row in store.rows(query)]
     return [(int(volume["size"]), float(seconds)) for volume, seconds in volumes if volume and volume.get("size")]

@@ -45,9 +45,7 @@ class RunStore(Database):
         """The newest run of this key."""
         runs = schema.RUNS
         query = sa.select(runs).where(runs.c.key == key).order_by(runs.c.generation.desc()).limit(1)
-        with self.reading() as connection:
-            row = connection.execute(query).mappings().first()
-        return Run(**row) if row else None
+        return next((Run(**row) for row in self.rows(query)), None)
 
     def run(self, text: str) -> Run:
         """The run with this id, or whose id alone begins with it.
@@ -58,8 +56,7 @@ class RunStore(Database):
         """
         runs = schema.RUNS
         query = sa.select(runs).where(runs.c.run_id.startswith(text, autoescape=True))
-        with self.reading() as connection:
-            found = [Run(**row) for row in connection.execute(query).mappings()]
+        found = [Run(**row) for row in self.rows(query)]
         exact = [run for run in found if run.run_id == text] or found
         if not exact or not text:
             raise errors.NotFoundError(f"no run {text!r}", resource=text, hint="hyperexport runs list")
@@ -81,26 +78,27 @@ class RunStore(Database):
         query = sa.select(table).order_by(table.c.created.desc(), table.c.run_id).limit(limit)
         query = query if states is None else query.where(table.c.state.in_(states))
         query = query if fleet_id is None else query.where(table.c.fleet_id == fleet_id)
-        with self.reading() as connection:
-            return [Run(**row) for row in connection.execute(query).mappings()]
+        return [Run(**row) for row in self.rows(query)]
 
     def steps(self, run_id: str) -> list[StepRecord]:
         """The steps of a run that began, oldest first."""
         table = schema.STEPS
         columns = [column for column in table.c if column.name != "run_id"]
         query = sa.select(*columns).where(table.c.run_id == run_id).order_by(table.c.started)
-        with self.reading() as connection:
-            return [StepRecord(**row) for row in connection.execute(query).mappings()]
+        return [StepRecord(**row) for row in self.rows(query)]
 
     def intents(self, run_id: str, *, open_only: bool = False) -> list[Intent]:
         """The ledger of a run, oldest first; `open_only` = what may still exist."""
-        with self.reading() as connection:
-            return [intent for _, intent in _intents(connection, run_id=run_id, open_only=open_only)]
+        table = schema.INTENTS
+        query = sa.select(table).where(table.c.run_id == run_id).order_by(table.c.created)
+        query = query.where(table.c.removed.is_(None)) if open_only else query
+        return [intent for _, intent in map(_intent, self.rows(query))]
 
     def intents_of_kind(self, kind: str, *, since: datetime) -> list[tuple[str, Intent]]:
         """What any run recorded of this kind since a time, with the run's id; gone things included."""
-        with self.reading() as connection:
-            return list(_intents(connection, kind=kind, since=schema.iso(since)))
+        table = schema.INTENTS
+        query = sa.select(table).where(table.c.kind == kind, table.c.created >= schema.iso(since))
+        return [_intent(row) for row in self.rows(query.order_by(table.c.created))]
 
     def begin(
         self,
@@ -203,20 +201,6 @@ class RunStore(Database):
         self._backend.forget(run_ids)
 
 
-def _intents(
-    connection: sa.Connection,
-    *,
-    run_id: str | None = None,
-    kind: str | None = None,
-    since: str | None = None,
-    open_only: bool = False,
-) -> Iterator[tuple[str, Intent]]:
-    table = schema.INTENTS
-    query = sa.select(table).order_by(table.c.created)
-    query = query if run_id is None else query.where(table.c.run_id == run_id)
-    query = query if kind is None else query.where(table.c.kind == kind)
-    query = query if since is None else query.where(table.c.created >= since)
-    query = query.where(table.c.removed.is_(None)) if open_only else query
-    for row in connection.execute(query).mappings():
-        values = dict(row)
-        yield values.pop("run_id"), Intent(**values)
+def _intent(row: Mapping[str, Any]) -> tuple[str, Intent]:
+    values = dict(row)
+    return values.pop("run_id"), Intent(**values)
