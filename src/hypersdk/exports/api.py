@@ -22,6 +22,7 @@ from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
 from hypersdk.model import Instance
 from hypersdk.runs.records import DONE, INTERRUPTED, REFUSED, Run
+from hypersdk.runs.slots import leave_all
 from hypersdk.runs.store import Drive, RunStore
 
 
@@ -235,7 +236,11 @@ def _carry_out(rooms: ExportRooms, run: Run, options: ExportOptions) -> ExportRe
         if before.unfinished:
             if rooms.runs.steps(run.run_id):
                 rooms.note(f"run {run.run_id} of {_local(run.created)} is resumed")
-            runner.drive(Context(rooms, plan, options, held, results_here(rooms, plan, held, former)), before)
+            try:
+                runner.drive(Context(rooms, plan, options, held, results_here(rooms, plan, held, former)), before)
+            finally:
+                with suppress(errors.HypersdkError):  # how the run ended matters more
+                    leave_all(held)
     return result_of(rooms.runs, plan)
 
 

@@ -80,8 +80,13 @@ def take_instance(ctx: Context) -> None:
         return take_slot(ctx.drive, scope, 1) or None
 
     if attempt() is None:
-        others = ", ".join(run_id for run_id in taken(ctx.rooms.runs).get(scope, ()) if run_id != ctx.plan.run_id)
-        _wait(ctx, f"run {others} makes an image of {ctx.plan.instance_name}", scope, 1)
+        others = [run_id for run_id in taken(ctx.rooms.runs).get(scope, ()) if run_id != ctx.plan.run_id]
+        _wait(
+            ctx,
+            f"{f'run {others[0]}' if others else 'another run'} makes an image of {ctx.plan.instance_name}",
+            scope,
+            1,
+        )
 
 
 def leave_instance(ctx: Context) -> None:

@@ -24,7 +24,7 @@ from hypersdk.fleet.queue import Turn, may_begin, why_not
 from hypersdk.fleet.windows import Window
 from hypersdk.fleet.work import carry_out, end_queued, outcome_of, recorded, write_down
 from hypersdk.runs import fleets
-from hypersdk.runs.enrolment import Standing, plans_of, standings
+from hypersdk.runs.enrolment import OPEN_OUTCOMES, Standing, plans_of, standings
 from hypersdk.runs.records import FleetItem
 from hypersdk.runs.store import RunStore
 from hypersdk.waiting import StopFlag
@@ -265,11 +265,11 @@ class _Crew:
             self._end(outcome)
 
     def _look_elsewhere(self, run_id: str, standing: Standing) -> None:
-        if standing.item.outcome is not None:
+        if standing.item.outcome not in OPEN_OUTCOMES:
             del self._elsewhere[run_id]
             self._end(recorded(standing.item))
         elif not self._orders.runs.is_driven(run_id):
-            # Its process has died, or was an export of its own: we go on with it, or find it done.
+            # Its process has died or was stopped, or was an export of its own: we go on with it, or find it done.
             self._waiting[run_id] = self._elsewhere.pop(run_id)
 
 

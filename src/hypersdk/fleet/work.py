@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -165,6 +165,8 @@ def write_down(runs: RunStore, outcome: Outcome) -> Outcome | None:
     """
     assert outcome.run_id is not None
     states, facts = _STATES[outcome.kind], {"code": outcome.code, "detail": outcome.detail}
+    if outcome.kind != DONE and not runs.is_driven(outcome.run_id):
+        states |= {records.ACTIVE}  # its process was killed, and who wanted to go on with it could not
     noted = fleets.end_item(runs, outcome.run_id, outcome.kind, states=states, **facts)
     return outcome if noted else None
 
@@ -201,12 +203,20 @@ def _driven(run_id: str, rooms: ExportRooms) -> Outcome | None:
             rooms.note(line)
         return outcome_of(number, name, run_id, error)
     except Exception as error:  # noqa: BLE001 - a fault of the program in one export must not end all others
-        if (now := rooms.runs.run(run_id)).state in _ENDED_BADLY:
-            return _ended_elsewhere(number, now, item)
-        rooms.note("".join(traceback.format_exception(error)).rstrip())
-        detail = f"{type(error).__name__}: {error}"
-        return Outcome(number, name, run_id, FAILED, INTERNAL_CODE, errors.HypersdkError.exit_code, detail)
+        return _after_fault(rooms, Outcome(number, name, run_id, FAILED), item, error)
     return Outcome(number, name, run_id, DONE, detail=result_line(result))
+
+
+def _after_fault(rooms: ExportRooms, failed: Outcome, item: FleetItem | None, error: Exception) -> Outcome:
+    """The outcome of a run whose thread was ended by a fault of the program."""
+    run = rooms.runs.run(str(failed.run_id))
+    if run.state in _ENDED_BADLY:
+        return _ended_elsewhere(failed.number, run, item)
+    if run.state == records.DONE:
+        return replace(failed, kind=DONE, detail="; ".join(api.destinations(run)))
+    rooms.note("".join(traceback.format_exception(error)).rstrip())
+    detail = f"{type(error).__name__}: {error}"
+    return replace(failed, code=INTERNAL_CODE, exit_code=errors.HypersdkError.exit_code, detail=detail)
 
 
 def _ended_elsewhere(number: int, run: Run, item: FleetItem | None) -> Outcome:
