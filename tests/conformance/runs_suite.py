@@ -9,11 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from drivers import Child, hold, race
 
 from hypersdk import errors
-from hypersdk.runs import history, slots
-from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, Happening, Intent
+from hypersdk.runs import enrolment, fleets, history, pruning, schema, slots
+from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, QUEUED, FleetItem, Happening, Intent
 from hypersdk.runs.store import Drive, RunStore
 
 SECONDS = 15.0
@@ -329,3 +330,72 @@ class RunsSuite:
         assert not store.is_driven("0" * 12)
         assert store.holders(["0" * 12]) == {}
         assert store.driven([]) == set()
+
+    def test_three_hundred_runs_of_a_fleet_begin_together(self, store: RunStore, opened: Any) -> None:
+        """Fleet, items and queued runs are there in one piece; the same fleet again goes on, doubled by nobody."""
+        entries = fleet_of(store, 300)
+        began = time.monotonic()
+        fleet = enrolment.enrol(store, "fleet.csv", {"limits": {}}, entries)
+        assert time.monotonic() - began < 10  # less than one second where nothing else runs
+        runs = store.runs(states=[QUEUED], fleet_id=fleet.fleet_id)
+        assert len(runs) == 300
+        assert [item.number for item in fleets.items(store, fleet.fleet_id)] == list(range(1, 301))
+        again = enrolment.enrol(opened(), "fleet.csv", {"limits": {}}, entries)
+        assert again.fleet_id == fleet.fleet_id
+        assert len(store.runs()) == 300
+        assert set(enrolment.latest_of(store, [run.key for run in runs])) == {run.key for run in runs}
+
+    def test_racers_that_enrol_the_same_fleet_make_it_once(self, place: str, store: RunStore) -> None:
+        """The same command on four machines at once: one fleet, its runs begun once."""
+
+        def enrol() -> str:
+            with RunStore(place, host="host", version="1") as own:
+                return enrolment.enrol(own, "fleet.csv", {}, fleet_of(own, 5)).fleet_id
+
+        assert len(set(race([enrol] * RACERS))) == 1
+        assert len(store.runs()) == 5
+
+    def test_how_an_item_ended_is_told_by_who_drove_it(self, store: RunStore) -> None:
+        """An outcome that does not fit what the run became meanwhile is not written; a fitting one is."""
+        fleet = enrolment.enrol(store, "fleet.csv", {}, fleet_of(store, 2))
+        first, second = (item.run_id for item in fleets.items(store, fleet.fleet_id))
+        with store.drive(first) as drive:
+            drive.set_state(DONE)
+        assert not fleets.end_item(store, first, "interrupted", states=[INTERRUPTED])
+        assert fleets.end_item(store, first, "done", states=[DONE])
+        fleets.cancel_fleet(store, fleet.fleet_id)
+        assert [store.run(run_id).cancel for run_id in (first, second)] == [False, True]
+        assert [item.outcome for item in fleets.items(store, fleet.fleet_id)] == ["done", None]
+
+    def test_a_run_is_forgotten_whole(self, store: RunStore) -> None:
+        """Its steps, ledger, story, lease and places go with it, the fleet with the last of its runs."""
+        fleet = enrolment.enrol(store, "fleet.csv", {}, fleet_of(store, 1))
+        (item,) = fleets.items(store, fleet.fleet_id)
+        with store.drive(item.run_id) as drive:
+            drive.start_step("a")
+            drive.intend(Intent("image", "x"))
+            drive.close_intent("image", "x")
+            history.note(drive, "note", "told")
+            assert slots.take_slot(drive, "s", 1)
+            drive.set_state(DONE)
+        fleets.end_item(store, item.run_id, "done")
+        long_ago, soon = (datetime.now(UTC) + timedelta(minutes=minutes) for minutes in (-5, 5))
+        assert pruning.prunable(store, long_ago) == ([], [])
+        ((run,), left) = pruning.prunable(store, soon)
+        assert left == []
+        with store.drive(run.run_id) as drive:
+            pruning.forget(drive)
+        store.forget([run.run_id])
+        for table in schema.METADATA.sorted_tables:
+            if table.name not in {"about", "migrations"}:
+                assert store.rows(sa.select(table)) == [], table.name
+
+
+def fleet_of(store: RunStore, count: int) -> list[enrolment.Entry]:
+    """Items and what their runs need."""
+    entries = []
+    for number in range(1, count + 1):
+        key = f"key{number}"
+        draft = enrolment.Draft(key, 1, {"run_id": store.run_id(key, 1), "region": "r"}, {})
+        entries.append(enrolment.Entry(FleetItem(number, f"ocid{number}", f"vm-{number}", None), draft))
+    return entries
