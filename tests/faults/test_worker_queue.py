@@ -237,6 +237,23 @@ def test_queues_that_are_over_are_swept(url: str, workers: Workers) -> None:
     assert rows == [("other.1",)]
 
 
+def test_buckets_are_counted_where_a_fleet_asks_for_it() -> None:
+    """The engine counts by one thing: by bucket if that is limited, else by region."""
+    assert engine.part_of(Limits(per_bucket=2, per_region=1), "region", "ns/bucket") == "ns/bucket"
+    assert engine.part_of(Limits(per_region=1), "region", "ns/bucket") == "region"
+
+
+def test_names_that_lie_in_databases_stay() -> None:
+    """An upgrade goes on with what an older release has queued: these words are in its rows."""
+    assert (engine.NAME, engine.VERSION, engine.WORKFLOW, engine.STEP) == (
+        "hypersdk",
+        "exports-1",
+        "drive-run",
+        "carry-out",
+    )
+    assert (SCHEMA, fleet_queue("f"), host_queue("h")) == ("hypersdk_queue", "fleet-f", "host-h")
+
+
 # ---- what somebody else wrote
 
 

@@ -15,7 +15,7 @@ from hypersdk import errors, events
 from hypersdk.exports.retelling import retold
 from hypersdk.fleet import windows
 from hypersdk.fleet.crew import LOOK_EVERY, Watch
-from hypersdk.fleet.engine import Job, JobQueue, prepare
+from hypersdk.fleet.engine import Job, JobQueue, part_of, prepare
 from hypersdk.fleet.nouns import Limits, Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.fleet.work import end_queued, outcome_of, recorded
@@ -58,17 +58,20 @@ def queue_up(fleet: Fleet, runs: RunStore, url: str, limits: Limits, now: Callab
     at = now()
     opens = windows.opens([windows.parse(text) for text in fleet.plan["windows"]], at)
     delay = 0.0 if opens is None else (opens - at).total_seconds()
-    jobs = _jobs(open_items, plans_of(runs, fleet.fleet_id), delay)
+    jobs = _jobs(open_items, plans_of(runs, fleet.fleet_id), limits, delay)
     prepare(url)
     with JobQueue(url) as queue, alone(url, "queues"):
         return queue.put(fleet.fleet_id, jobs, limits)
 
 
-def _jobs(items: Sequence[FleetItem], plans: Mapping[str, Mapping[str, Any]], delay: float) -> list[Job]:
-    ranked = sorted(items, key=lambda item: (item.priority, item.number))
-    return [
-        Job(str(item.run_id), plans[str(item.run_id)]["region"], rank, delay) for rank, item in enumerate(ranked, 1)
-    ]
+def _jobs(
+    items: Sequence[FleetItem], plans: Mapping[str, Mapping[str, Any]], limits: Limits, delay: float
+) -> list[Job]:
+    jobs = []
+    for rank, item in enumerate(sorted(items, key=lambda item: (item.priority, item.number)), 1):
+        turn = _turn(item, plans[str(item.run_id)])
+        jobs.append(Job(turn.run_id, part_of(limits, turn.region, turn.bucket), rank, delay))
+    return jobs
 
 
 def watch_over(fleet: Fleet, runs: RunStore, url: str, watch: Watch, waiter: Waiter) -> list[Outcome]:

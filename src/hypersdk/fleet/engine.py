@@ -48,13 +48,13 @@ class Job:
 
     Args:
         run_id: the run.
-        region: where its instance lives; counted if the fleet has a limit for each region.
+        part: what the fleet's limit for each region, or for each bucket, counts by.
         rank: a smaller number goes first; from 1.
         delay: seconds before which it must not begin.
     """
 
     run_id: str
-    region: str = ""
+    part: str = ""
     rank: int = 1
     delay: float = 0.0
 
@@ -68,7 +68,7 @@ class Claim:
         run_id: the run.
         queue: where it waits, or came from.
         executor_id: the worker that has it; None = it waits.
-        region: as it was given.
+        part: as it was given.
         rank: likewise.
     """
 
@@ -76,7 +76,7 @@ class Claim:
     run_id: str
     queue: str
     executor_id: str | None
-    region: str
+    part: str
     rank: int
 
 
@@ -179,7 +179,7 @@ class JobQueue:
     def hand_on(self, claim: Claim, queue: str, delay: float = 0.0) -> None:
         """Queue the run of a job that is about to end for its next one; harmless if it is queued already."""
         run_id, _, number = claim.job_id.rpartition(".")
-        job = Job(run_id, claim.region, claim.rank, delay)
+        job = Job(run_id, claim.part, claim.rank, delay)
         with _explained():
             self._enqueue(f"{run_id}.{int(number) + 1}", queue, job)
             self._register_host(queue)
@@ -233,7 +233,7 @@ class JobQueue:
             "workflow_id": job_id,
             "app_version": VERSION,
             "priority": max(1, job.rank),
-            "queue_partition_key": job.region or "-",
+            "queue_partition_key": job.part or "-",
         }
         if job.delay > 0:
             options["delay_seconds"] = job.delay
@@ -328,15 +328,23 @@ class Server:
         self._claims.full = True
 
 
+def part_of(limits: Limits, region: str, bucket: str) -> str:
+    """What a job counts as: the engine counts by one thing, and a bucket lies in one region.
+
+    A fleet with both limits counts by bucket here; the region's is kept where places are counted (`exports/places.py`).
+    """
+    return bucket if limits.per_bucket else region
+
+
 def _limits(limits: Limits) -> Mapping[str, Any]:
     """A fleet's limits in the engine's words; it wants a narrower one to be no larger than a wider one."""
     total = limits.parallel or None
     worker = min(limits.per_worker or _MANY, total or _MANY)
-    region = min(limits.per_region, total or _MANY) if limits.per_region else None
+    narrow = limits.per_bucket or limits.per_region
     return {
         "global_concurrency": total,
         "worker_concurrency": worker,
-        "partition_concurrency": region,
+        "partition_concurrency": min(narrow, total or _MANY) if narrow else None,
         "polling_interval_sec": POLL_EVERY,
     }
 
@@ -346,13 +354,13 @@ _MANY = 1_000_000
 
 def _claim(status: WorkflowStatus) -> Claim:
     executor_id = status.executor_id if status.status == "PENDING" else None
-    region = status.queue_partition_key or "-"
+    part = status.queue_partition_key or "-"
     return Claim(
         status.workflow_id,
         status.workflow_id.rpartition(".")[0],
         status.queue_name or "",
         executor_id,
-        "" if region == "-" else region,
+        "" if part == "-" else part,
         status.priority or 1,
     )
 

@@ -18,6 +18,7 @@ from typing import NoReturn
 from hypersdk import errors
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.moving import course_here, discard_left
+from hypersdk.exports.options import CloudLimits
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.whereabouts import HOST_GRACE, Course
 from hypersdk.fleet import windows
@@ -193,11 +194,20 @@ class _Worker:
     def _carried_out(self, run: Run, flag: StopFlag) -> Outcome | None:
         turn = _turn(run)
         with self.post.open_rooms(turn, flag, self.post.watch.begins(turn)) as opened:
-            rooms = replace(opened, host_grace=self.post.grace)
+            rooms = replace(opened, host_grace=self.post.grace, limits=self._limits(run, opened.limits))
             while (outcome := carry_out(run.run_id, rooms, goes_on=lambda: self.stopping)) is None:
                 # Its former process may seem to live for a while; or somebody goes on with it by hand.
                 _wait_until_free(rooms, run.run_id)
         return outcome
+
+    def _limits(self, run: Run, ours: CloudLimits) -> CloudLimits:
+        """The limits of the exporter, narrowed by one of the fleet that the engine does not count (`part_of`)."""
+        asked = (
+            Limits() if run.fleet_id is None else Limits(**fleets.fleet(self.post.runs, run.fleet_id).plan["limits"])
+        )
+        if not (asked.per_bucket and asked.per_region):
+            return ours
+        return replace(ours, exports_per_region=min(ours.exports_per_region or asked.per_region, asked.per_region))
 
     # ---- the thread that looks after the others
 
