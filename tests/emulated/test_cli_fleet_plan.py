@@ -230,7 +230,7 @@ def test_windows_limits_and_priorities_stand_in_the_plan(hyper: Hyperexport) -> 
     )
     ended = hyper.run("fleet", *arguments, "--dry-run", "--json", "-bn", "exports", environ={"TZ": "Europe/Berlin"})
     found = ended.json["fleet_plan"]
-    assert found["limits"] == {"parallel": 5, "per_worker": 4, "per_region": 0, "per_bucket": 1}
+    assert found["limits"] == {"parallel": 5, "per_worker": 0, "per_region": 0, "per_bucket": 1}
     assert found["windows"] == ["fri 22:00-06:00 Europe/Berlin"]
     assert {item["instance_name"]: item["priority"] for item in found["items"]} == {"db-01": -2, "web-01": -1}
 
