@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,11 @@ class Site:
         """Ask the database."""
         with psycopg.connect(self.url) as connection:
             return [row[0] for row in connection.execute(text.encode()).fetchall()]
+
+    def change(self, text: str) -> None:
+        """Change the database behind everybody's back."""
+        with psycopg.connect(self.url) as connection:
+            assert connection.execute(text.encode()).rowcount == 1
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +314,33 @@ def test_a_fleet_is_cancelled_from_anywhere(site: Site) -> None:
     assert [item["outcome"] for item in ended.json["fleet"]["items"]] == ["cancelled", "cancelled"]
     assert not any(site.emulator.control("GET", "leftovers").values())
     assert list(site.out.iterdir()) == []
+
+
+def test_a_closed_window_keeps_no_slot(site: Site) -> None:
+    """An export whose window is closed is queued for its opening, also if a worker meets it too early."""
+    later = datetime.now(UTC) + timedelta(hours=2)
+    window = f"{later:%H:%M}-{later + timedelta(hours=1):%H:%M} UTC"
+    left = site.fleet("--detach", "--window", window).wait()
+    assert left.code == 0, left.err
+    rows = f"select status || ' ' || split_part(workflow_uuid, '.', 2) from {engine.SCHEMA}.workflow_status order by 1"
+    assert site.query(rows) == ["DELAYED 1"]
+    site.change(f"update {engine.SCHEMA}.workflow_status set status = 'ENQUEUED', delay_until_epoch_ms = null")
+    site.worker()
+    await_(lambda: site.query(rows) == ["DELAYED 2", "SUCCESS 1"], "it began, or was lost")
+    assert site.images() == []
+    assert site.hyper.run("runs", "cancel", site.query("select fleet_id from fleets")[0]).code == 0
+    assert site.query("select outcome from fleet_items") == ["cancelled"]
+
+
+def test_a_run_of_another_tenancy_is_left_to_others(site: Site) -> None:
+    """A worker that is signed in elsewhere fails nothing; it comes back to it later."""
+    assert site.fleet("--detach").wait().code == 0
+    site.change("update runs set plan = jsonb_set(plan::jsonb, '{tenancy_id}', '\"ocid1.tenancy.oc1..other\"')::json")
+    worker = site.worker()
+    await_(lambda: "is left to others" in worker.err, "nothing is said")
+    rows = f"select status from {engine.SCHEMA}.workflow_status order by 1"
+    await_(lambda: site.query(rows) == ["DELAYED", "SUCCESS"], "it was taken, or lost")
+    assert site.query("select outcome from fleet_items") == [None]
 
 
 def test_a_worker_needs_a_shared_store(site: Site) -> None:
