@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -131,6 +132,7 @@ class Keeper:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
+        self._asked: float | None = None
         self.trouble: errors.StoreUnreachable | None = None
 
     def add(self, lease: KeptLease) -> None:
@@ -156,19 +158,28 @@ class Keeper:
         if self._ending is not None:
             self._ending.join(_ENDING)
 
+    def silent_for(self) -> float:
+        """Seconds since a beat was sent that has no answer yet; 0 = none is on its way."""
+        asked = self._asked
+        return 0.0 if asked is None else time.monotonic() - asked
+
     def _run(self, wake: threading.Event) -> None:
         while not wake.wait(self._every):
             kept = [each for each in self._kept if each.lost_to is None]
             if kept:
-                try:
-                    self._beat(kept)
-                except errors.StoreUnreachable as trouble:
-                    self.trouble = trouble
-                except errors.HypersdkError:
-                    continue  # whoever writes next says what is wrong
-                else:
-                    self.trouble = None
+                self._asked = time.monotonic()
+                self.trouble = self._beat_once(kept)
+                self._asked = None
         self.trouble = None
+
+    def _beat_once(self, kept: Sequence[KeptLease]) -> errors.StoreUnreachable | None:
+        try:
+            self._beat(kept)
+        except errors.StoreUnreachable as trouble:
+            return trouble
+        except Exception as fault:  # noqa: BLE001 - whatever it is, a beat that failed must not be the last one
+            return errors.StoreUnreachable(f"a beat failed: {fault}")
+        return None
 
 
 def lost(run_id: str, owner: str) -> errors.LeaseLost:

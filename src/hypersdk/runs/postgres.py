@@ -48,6 +48,9 @@ SESSION = {
 BEATS = 10
 """At least so many beats may be missed before a lease ends."""
 
+SILENT = 2.0
+"""Seconds without an answer after which nobody in a hurry asks any more."""
+
 POOL = 2
 MORE = 14
 """Connections that are kept, and that may be opened beyond when many threads ask at once."""
@@ -107,6 +110,8 @@ class PostgresBackend:
         """See `Backend`; the thread that keeps leases fresh knows."""
         if self._keeper.trouble is not None:
             raise self._keeper.trouble
+        if self._keeper.silent_for() > SILENT:
+            raise errors.StoreUnreachable(f"the run store {self.place} does not answer", resource=self.place)
 
     def alone(self, connection: sa.Connection, what: str) -> None:
         """See `Backend`."""
