@@ -222,15 +222,22 @@ def key_of(one: Draft) -> str:
 
 
 def test_what_earlier_commands_did_is_noted() -> None:
-    """A finished export costs no time, an unfinished one goes on; neither is refused for the file or state it has."""
+    """A finished export costs no time and room, an unfinished one goes where it began; neither is refused for that."""
     candidates = [candidate(vm("done"), Asked()), candidate(vm("begun", "CREATING_IMAGE"), Asked())]
     drafts = draft(candidates, around)
+    yesterday = draft([replace(candidates[1], asked=Asked(output="/yesterday/"))], around)[0].plan
+    assert yesterday is not None
     facts = Facts(
         existing=frozenset({"/work/done.qcow2"}),
         exported={key_of(drafts[0]): "2026-11-24 22:00"},
-        begun={key_of(drafts[1]): "0123456789ab"},
+        begun={key_of(drafts[1]): replace(yesterday, run_id="0123456789ab")},
+        rooms=[
+            Room("/", 50 * GIB, frozenset(path for one in drafts for path in (*one.paths, "/yesterday/begun.qcow2")))
+        ],
     )
     plan = settle(drafts, facts, Order("x"), NOW)
+    assert plan.items[1].destinations == ("/yesterday/begun.qcow2",)
+    assert plan.notes == ()
     assert because(plan) == ["", ""]
     assert [item.note for item in plan.items] == ["exported already at 2026-11-24 22:00", "run 0123456789ab goes on"]
     assert plan.items[0].seconds == 0

@@ -138,13 +138,14 @@ class Looker:
             speeds=estimates.learn({kind: speeds.samples(self._account.runs, kind) for kind in estimates.DEFAULTS}),
         )
 
-    def _runs(self, planned: Sequence[Draft]) -> tuple[dict[str, str], dict[str, str]]:
+    def _runs(self, planned: Sequence[Draft]) -> tuple[dict[str, str], dict[str, ExportPlan]]:
         plans = {one.plan.key: one.plan for one in planned if one.plan is not None}
         exported, begun = {}, {}
         for key, run in latest_of(self._account.runs, list(plans)).items():
+            plan = ExportPlan.from_json(run.plan, any_version=True)
             if run.unfinished and not run.cancel:
-                begun[key] = run.run_id
-            elif run.state == DONE and _same_disks(ExportPlan.from_json(run.plan, any_version=True), plans[key]):
+                begun[key] = plan
+            elif run.state == DONE and _same_disks(plan, plans[key]):
                 exported[key] = f"{datetime.fromisoformat(run.updated).astimezone():%Y-%m-%d %H:%M}"
         return exported, begun
 

@@ -79,7 +79,7 @@ class Facts:
         buckets: (region, "namespace/bucket") -> why it cannot be used.
         existing: local paths of the drafts that are there.
         exported: run key -> when its finished run ended, if the store has one.
-        begun: run key -> the unfinished run that goes on.
+        begun: run key -> the plan of the unfinished run that goes on.
         folding: which local names are the same to the file system.
         rooms: local file systems.
         images_left: region -> how many more custom images it takes.
@@ -90,7 +90,7 @@ class Facts:
     buckets: Mapping[tuple[str, str], Refusal] = field(default_factory=dict)
     existing: frozenset[str] = frozenset()
     exported: Mapping[str, str] = field(default_factory=dict)
-    begun: Mapping[str, str] = field(default_factory=dict)
+    begun: Mapping[str, ExportPlan] = field(default_factory=dict)
     folding: Folding = EXACT
     rooms: Sequence[Room] = ()
     images_left: Mapping[str, int] = field(default_factory=dict)
@@ -162,7 +162,7 @@ def settle(drafts: Sequence[Draft], facts: Facts, order: Order, now: datetime) -
         UsageError: a window is none.
     """
     read = [windows.parse(text) for text in order.windows]
-    judged = [replace(one, item=_judged(one, facts)) for one in drafts]
+    judged = [_judged(one, facts) for one in drafts]
     collisions = _collisions([one for one in judged if one.item.refused is None], facts.folding)
     settled = [_apart(one, collisions.get(one.item.number)) for one in judged]
     items = tuple(one.item for one in settled)
@@ -235,19 +235,25 @@ def _check_names(plan: ExportPlan) -> None:
             )
 
 
-def _judged(one: Draft, facts: Facts) -> Item:
+def _judged(one: Draft, facts: Facts) -> Draft:
     item = one.item
     if one.plan is None:
-        return item
+        return one
     key, options = one.plan.key, item.options
     if key in facts.exported and not (options.overwrite or options.new):
         # Whether its disks still are what they were is looked at when its turn comes.
-        return replace(item, seconds=0.0, note=_joined(item.note, f"exported already at {facts.exported[key]}"))
+        note = _joined(item.note, f"exported already at {facts.exported[key]}")
+        return replace(one, item=replace(item, seconds=0.0, note=note))
     took = estimates.seconds(item.size, formats=len(options.formats), local=options.local, speeds=facts.speeds)
     if key in facts.begun and not options.new:
-        return replace(item, seconds=took, note=_joined(item.note, f"run {facts.begun[key]} goes on"))
+        # It goes where it began to go, whatever day it is now.
+        begun = facts.begun[key]
+        note = _joined(item.note, f"run {begun.run_id} goes on")
+        return Draft(replace(item, seconds=took, note=note, destinations=begun.destinations), begun)
     refusal = _refusal(one, facts)
-    return replace(item, seconds=took) if refusal is None else replace(item, refused=_sentence(refusal))
+    if refusal is not None:
+        return replace(one, item=replace(item, refused=_sentence(refusal)))
+    return replace(one, item=replace(item, seconds=took))
 
 
 def _refusal(one: Draft, facts: Facts) -> Refusal | None:
@@ -299,8 +305,9 @@ def _collisions(drafts: Sequence[Draft], folding: Folding) -> dict[int, str]:
 
 
 def _notes(going: Sequence[Draft], facts: Facts, limits: Limits) -> Iterable[str]:
+    made = [one for one in going if one.plan is not None and one.plan.key not in facts.exported]
     for room in facts.rooms:
-        inside = [one.item for one in going if room.paths.intersection(one.paths)]
+        inside = [one.item for one in made if room.paths.intersection(one.paths)]
         inside.sort(key=lambda item: (item.priority, item.number))
         needed = sum((item.size or 0) * len(item.options.formats) for item in inside)
         if needed > room.free:
