@@ -174,7 +174,10 @@ class PostgresBackend:
         return unusable(self.place, reason, _RIGHTS if state == "42501" else "HYPEREXPORT_STATE names it")
 
     def _release(self, lease: KeptLease) -> None:
+        away = self._keeper.trouble is not None
         self._keeper.remove(lease)
+        if away:
+            return  # nobody waits at the end of a run: its lease ends by its time, or with this process
         leases = schema.LEASES
         ours = sa.and_(leases.c.run_id == lease.run_id, leases.c.epoch == lease.epoch)
         # What was said last, how the run ended, is not left to a beat that does not come any more.
