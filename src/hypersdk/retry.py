@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -37,6 +38,11 @@ class Call(Protocol):
 def run_once(_what: str, function: Callable[[], T]) -> T:
     """Run a request without repeating it."""
     return function()
+
+
+def is_unanswered(error: errors.HypersdkError) -> bool:
+    """Whether an outage may be why: no whole reply came, or the service never got the whole request (408)."""
+    return isinstance(error, errors.NetworkError) or error.status == HTTPStatus.REQUEST_TIMEOUT
 
 
 GRACE_EVERY = 1.0
@@ -350,7 +356,7 @@ class _Repeats:
         """
         retrier = self._retrier
         took = retrier.waiter.clock() - began
-        if isinstance(error, errors.NetworkError) and retrier.monitor.failed(began, retrier.waiter):
+        if is_unanswered(error) and retrier.monitor.failed(began, retrier.waiter):
             retrier.monitor.wait_until_up(retrier.waiter)
         elif isinstance(error, errors.NotAuthenticated | errors.CredentialsEnded):
             self._refused(error, took)

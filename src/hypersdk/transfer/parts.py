@@ -30,7 +30,7 @@ from typing import Protocol, runtime_checkable
 
 from hypersdk import errors, events
 from hypersdk.governor import Governor
-from hypersdk.retry import Budget, Retrier
+from hypersdk.retry import Budget, Retrier, is_unanswered
 from hypersdk.transfer.hedging import Flight, Lookout
 from hypersdk.transfer.pulse import Pulse
 from hypersdk.wire.loop import Completion, Wire
@@ -344,7 +344,7 @@ class PartLoop:
                 self._again(this, 0.0)
                 return
             error = told
-        elif isinstance(error, errors.NetworkError) and self._outage_took(this):
+        elif is_unanswered(error) and self._outage_took(this):
             self._again(this, 0.0)
             return
         if isinstance(error, errors.ThrottledError) or error.status == HTTPStatus.SERVICE_UNAVAILABLE:

@@ -39,14 +39,14 @@ def connect_as_asked(session: Any, connection: ConnectionSettings, url: str, *, 
         session.proxies = {"all": proxy.reveal()}
 
 
-SILENT_SECONDS = 30
+SILENT_SECONDS = 15
 """Seconds after which a peer that does not even acknowledge is gone; requests here are small, and quickly sent."""
 
 _OPTIONS = (
     ("IPPROTO_TCP", "TCP_NODELAY", 1),
     ("SOL_SOCKET", "SO_KEEPALIVE", 1),
     ("IPPROTO_TCP", "TCP_KEEPIDLE", SILENT_SECONDS // 2),
-    ("IPPROTO_TCP", "TCP_KEEPINTVL", SILENT_SECONDS // 6),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", SILENT_SECONDS // 5),
     ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
     ("IPPROTO_TCP", "TCP_USER_TIMEOUT", SILENT_SECONDS * 1000),
 )
