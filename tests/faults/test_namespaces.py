@@ -19,7 +19,7 @@ import pytest
 from netns import NameServer, Provider, Site, is_root
 
 MIB = 1 << 20
-BODY = os.urandom(14 * MIB)
+BODY = os.urandom(12 * MIB)
 IN_FLIGHT = 4 * MIB
 """Four parts of 1 MiB."""
 
@@ -56,7 +56,7 @@ class Outage:
 
     begin: Callable[[Site], None]
     end: Callable[[Site], None]
-    seconds: float = 4.0
+    seconds: float
     told: bool = True
     shown: bool = True
 
@@ -71,8 +71,8 @@ def _nothing(_site: Site) -> None:
 
 
 OUTAGES = {
-    "cable pulled": Outage(lambda site: site.plug(into=False), lambda site: site.plug(into=True)),
-    "route removed": Outage(lambda site: site.route(there=False), lambda site: site.route(there=True)),
+    "cable pulled": Outage(lambda site: site.plug(into=False), lambda site: site.plug(into=True), seconds=6.0),
+    "route removed": Outage(lambda site: site.route(there=False), lambda site: site.route(there=True), seconds=6.0),
     "address changed": Outage(Site.take_another_address, _nothing, seconds=0.0, shown=False),
     "packets lost": Outage(
         lambda site: site.lose("input iifname eth0", "output oifname eth0"),
@@ -81,7 +81,7 @@ OUTAGES = {
         told=False,
     ),
     "packets lost one way": Outage(
-        lambda site: site.lose("input iifname eth0"), Site.lose_no_more, seconds=12.0, told=False
+        lambda site: site.lose("input iifname eth0"), Site.lose_no_more, seconds=6.0, told=False, shown=False
     ),
 }
 
@@ -107,48 +107,33 @@ def suffer(site: Site, outage: Outage, seconds: float) -> float:
     return site.seconds_until_it_moves(carried)
 
 
-def download(site: Site, outage: Outage, name: str, seconds: float) -> float:
-    """A download with an outage in its middle; checks all but the time, which it returns."""
-    source = site.provider.put(name, BODY)
-    began = site.carried()
-    running = site.start("cp", source, "back")
-    site.seconds_until_it_moves(began + 5 * MIB)
-    took = suffer(site, outage, seconds)
-    ended = running.wait()
-    assert ended.code == 0, ended.err
-    assert (site.folder / "back").read_bytes() == BODY
-    assert fetched_twice(site.provider, name) <= IN_FLIGHT
-    assert bool(re.search(DOWN, ended.err)) >= outage.shown, ended.err
-    return took
-
-
-def upload(site: Site, outage: Outage, name: str, seconds: float) -> float:
-    """The same for an upload."""
+def transfers(site: Site, outage: Outage, name: str, seconds: float) -> float:
+    """A download and an upload with an outage in their middle; checks all but the time to recover, which it returns."""
+    source = site.provider.put(f"{name}/down", BODY)
     (site.folder / "disk").write_bytes(BODY)
     began = site.carried()
-    running = site.start("cp", "disk", site.provider.address(name))
-    site.seconds_until_it_moves(began + 5 * MIB)
+    commands = [
+        site.start("cp", source, "back", output="download"),
+        site.start("cp", "disk", site.provider.address(f"{name}/up"), output="upload"),
+    ]
+    site.seconds_until_it_moves(began + 10 * MIB, *commands)
     took = suffer(site, outage, seconds)
-    ended = running.wait()
-    assert ended.code == 0, ended.err
-    assert site.provider.body(name) == BODY
-    assert sent_twice(site.provider, name) <= IN_FLIGHT
-    assert bool(re.search(DOWN, ended.err)) >= outage.shown, ended.err
+    for command in commands:
+        ended = command.wait()
+        assert ended.code == 0, ended.err
+        assert bool(re.search(DOWN, ended.err)) >= outage.shown, ended.err
+    assert (site.folder / "back").read_bytes() == BODY
+    assert site.provider.body(f"{name}/up") == BODY
+    assert fetched_twice(site.provider, f"{name}/down") <= IN_FLIGHT
+    assert sent_twice(site.provider, f"{name}/up") <= IN_FLIGHT
     return took
 
 
 @pytest.mark.parametrize("what", OUTAGES)
-def test_downloads_outlast_it(site: Site, what: str) -> None:
-    """A download goes on by itself after an outage of any kind: same bytes, no attempt spent, in-flight parts again."""
+def test_transfers_outlast_it(site: Site, what: str) -> None:
+    """Transfers go on by themselves after an outage: same bytes, no attempt spent, at most what was in flight again."""
     outage = OUTAGES[what]
-    assert download(site, outage, f"down {what}", outage.seconds) < outage.limit
-
-
-@pytest.mark.parametrize("what", OUTAGES)
-def test_uploads_outlast_it(site: Site, what: str) -> None:
-    """So does an upload; parts that had arrived are not sent again."""
-    outage = OUTAGES[what]
-    assert upload(site, outage, f"up {what}", outage.seconds) < outage.limit
+    assert transfers(site, outage, what, outage.seconds) < outage.limit
 
 
 def stop_and_restart(site: Site, name: str, seconds: float) -> float:
@@ -156,12 +141,12 @@ def stop_and_restart(site: Site, name: str, seconds: float) -> float:
     source = site.provider.put(name, BODY)
     began = site.carried()
     running = site.start("cp", source, "back")
-    site.seconds_until_it_moves(began + 5 * MIB)
+    site.seconds_until_it_moves(began + 5 * MIB, running)
     running.signal(signal.SIGSTOP)
     site.provider.restart(seconds)
     carried = site.carried()
     running.signal(signal.SIGCONT)
-    took = site.seconds_until_it_moves(carried)
+    took = site.seconds_until_it_moves(carried, running)
     ended = running.wait()
     assert ended.code == 0, ended.err
     assert (site.folder / "back").read_bytes() == BODY
@@ -193,7 +178,7 @@ def test_a_name_server_that_is_gone_is_an_outage(site: Site) -> None:
     source = site.provider.put("names", BODY)
     began = site.carried()
     running = site.start("cp", source, "back", names=site.far, host="cloud.example")
-    site.seconds_until_it_moves(began + 5 * MIB)
+    site.seconds_until_it_moves(began + 5 * MIB, running)
     site.lose("output udp dport 53")
     site.provider.restart()
     running.says(r"network down since \d\d:\d\d \(http://cloud.example:\d+: (its name is not known|no answer)\)")
@@ -209,7 +194,7 @@ def test_a_cloud_that_comes_back_is_found(site: Site) -> None:
     (site.folder / "disk").write_bytes(BODY)
     began = site.carried()
     running = site.start("cp", "disk", site.provider.address("restarted"))
-    site.seconds_until_it_moves(began + 5 * MIB)
+    site.seconds_until_it_moves(began + 5 * MIB, running)
     site.provider.restart(3.0)
     ended = running.wait()
     assert ended.code == 0, ended.err
@@ -222,14 +207,14 @@ def test_ctrl_c_ends_the_wait_at_once(site: Site) -> None:
     source = site.provider.put("stop", BODY)
     began = site.carried()
     running = site.start("cp", source, "back")
-    site.seconds_until_it_moves(began + 5 * MIB)
-    site.lose("output oifname eth0")
+    site.seconds_until_it_moves(began + 5 * MIB, running)
+    site.plug(into=False)
     running.says(DOWN)
     before = time.monotonic()
     running.signal(signal.SIGINT)
     assert running.wait().code == 130
     assert time.monotonic() - before < 3.0
-    site.lose_no_more()
+    site.plug(into=True)
     assert site.start("cp", source, "back").wait().code == 0
     assert fetched_twice(site.provider, "stop") <= IN_FLIGHT
 
@@ -240,8 +225,7 @@ def test_ctrl_c_ends_the_wait_at_once(site: Site) -> None:
 def test_a_minute_of_it(site: Site, what: str) -> None:
     """A minute of each outage, in mid-download and mid-upload."""
     outage = OUTAGES[what]
-    assert download(site, outage, f"long down {what}", LONG[what]) < outage.limit
-    assert upload(site, outage, f"long up {what}", LONG[what]) < outage.limit
+    assert transfers(site, outage, f"long {what}", LONG[what]) < outage.limit
 
 
 @pytest.mark.soak

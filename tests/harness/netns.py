@@ -228,10 +228,17 @@ class Site:
         told = json.loads(self.space.run("ip", "-json", "-statistics", "link", "show", "eth0"))[0]["stats64"]
         return int(told["rx"]["bytes"]) + int(told["tx"]["bytes"])
 
-    def seconds_until_it_moves(self, since: int) -> float:
-        """Wait until the cable has carried `MOVES` more bytes than this; returns how long that took."""
+    def seconds_until_it_moves(self, since: int, *commands: Command) -> float:
+        """Wait until the cable has carried `MOVES` more bytes than this; returns how long that took.
+
+        Args:
+            since: bytes that it had carried.
+            commands: must run meanwhile.
+        """
         began = time.monotonic()
         while self.carried() < since + MOVES:
+            for each in commands:
+                assert each.running(), f"it ended: {each.err}"
             assert time.monotonic() < began + PATIENCE, "it does not move again"
             time.sleep(0.05)
         return time.monotonic() - began
@@ -249,6 +256,7 @@ class Site:
         environ: Mapping[str, str] | None = None,
         names: str | None = None,
         host: str | None = None,
+        output: str = "command",
     ) -> Command:
         """Start the installed command here.
 
@@ -257,6 +265,7 @@ class Site:
             environ: further variables.
             names: address of a name server; None = that of the machine, which cannot be reached.
             host: name of the cloud in its URL; None = its address.
+            output: name of the files that take its output.
         """
         emulator = copy.copy(self.provider.emulator)
         emulator.endpoint = f"http://{host or self.far}:{self.port}"
@@ -277,7 +286,7 @@ class Site:
             **(environ or {}),
         }
         with self.space.inside():
-            command = Command(line, settings, self.folder)
+            command = Command(line, settings, self.folder, output)
         self._stack.callback(command.end)
         return command
 
@@ -285,8 +294,8 @@ class Site:
 class Command:
     """A command that runs."""
 
-    def __init__(self, line: list[str], environ: Mapping[str, str], folder: Path) -> None:
-        self._out, self._err = folder / "out", folder / "err"
+    def __init__(self, line: list[str], environ: Mapping[str, str], folder: Path, output: str) -> None:
+        self._out, self._err = folder / f"{output}.out", folder / f"{output}.err"
         with self._out.open("w") as out, self._err.open("w") as err:
             self._process = subprocess.Popen(
                 line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=dict(environ), cwd=folder
