@@ -264,6 +264,16 @@ class RunsSuite:
 
         assert len(set(race([opened] * RACERS))) == 1
 
+    def test_a_store_of_a_newer_version_is_left_alone(self, place: str, store: RunStore) -> None:
+        """An older program refuses it, and says which version wrote it and what to do; nothing is changed."""
+        newer = {"number": 99, "applied": "2031-05-06T07:08:09", "tool_version": "9.8"}
+        store.write(lambda connection: connection.execute(schema.MIGRATIONS.insert().values(**newer)))
+        with pytest.raises(
+            errors.ConfigError, match=r"hypersdk 9\.8 made it version 99 on 2031-05-06.*upgrade hypersdk"
+        ):
+            RunStore(place, host="host", version="1")
+        assert [row["number"] for row in store.rows(sa.select(schema.MIGRATIONS.c.number))] == [1, 2, 99]
+
     def test_places_are_counted_over_processes(self, store: RunStore, opened: Any) -> None:
         """Of four processes that want one of two places at once, two get it; asking again changes nothing."""
         runs = [store.begin(f"key{number}", 1, "web", {}) for number in range(RACERS)]

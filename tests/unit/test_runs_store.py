@@ -1,6 +1,5 @@
 """What only a run store in a file has: modes of files, files that are no store (the rest: tests/conformance)."""
 
-import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,13 +55,3 @@ def test_an_address_is_not_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(errors.ConfigError, match="no such kind of database"):
         RunStore("mysql://db/runs", host="host", version="1")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_store_of_a_newer_version_is_left_alone(path: Path) -> None:
-    """An older program refuses a newer store, and says which version wrote it and what to do."""
-    RunStore(path, host="host", version="1").close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("insert into migrations values (99, '2031-05-06T07:08:09', '9.8')")
-    raw.close()
-    with pytest.raises(errors.ConfigError, match=r"hypersdk 9\.8 made it version 99 on 2031-05-06.*upgrade hypersdk"):
-        RunStore(path, host="host", version="1")

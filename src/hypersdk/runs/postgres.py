@@ -32,7 +32,7 @@ CONNECTING = {
     "keepalives_idle": 5,
     "keepalives_interval": 3,
     "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
+    "tcp_user_timeout": 10_000,
     "application_name": "hyperexport",
 }
 """Seconds (the last time: milliseconds) after which a server that vanished without a word is given up; what the URL
