@@ -147,7 +147,7 @@ def test_a_token_that_is_over_by_its_own_word_is_waited_for(cloud: Emulator, som
     cloud.control("POST", "clock", {"advanceSeconds": LIFE})
     who.seconds = 2
     who.renew()
-    cloud.fault("GetObject", "delay", times=8, seconds=1.0)
+    cloud.fault("GetObject", "delay", times=8, seconds=0.7)
     cloud.control("POST", "release", {"all": True})
     until(lambda: LOG_IN in running.err, running)
     assert "the session ends at" in running.err, "it was reminded of before"

@@ -181,6 +181,7 @@ def test_faults_that_stay_leave_nothing(cloud, operation, effect, fields, error)
     info = cloud.store.head(cloud.put("disk", BODY))
     cloud.emulator.fault(operation, effect, times="any", **fields)
     cloud.wiring.session.refresh = lambda: True
+    cloud.wiring.retrier.login = None  # nobody can log in: a refusal that stays is not waited for
     with pytest.raises(error):
         copy(cloud, info=info)
     cloud.emulator.drop_faults()

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -324,16 +324,18 @@ class OciSession:
 
     def ask_for_login(self) -> str:
         """What somebody has to do once the credentials have ended, in one line."""
-        return self._credentials.ask(self._last, self._their_time() or self._now())
+        return self._credentials.ask(self._last, self._now() + self._behind())
 
-    def _their_time(self) -> datetime | None:
-        """The service's time of day, by the last reply."""
-        return read_date(self._last_date[0]) if self._last_date else None
+    def _behind(self) -> timedelta:
+        """By how much our time of day is at most behind the service's, by the last reply that we looked at."""
+        if self._last_date is None or (theirs := read_date(self._last_date[0])) is None:
+            return timedelta()
+        return theirs - self._last_date[1] + timedelta(seconds=1)  # a Date has whole seconds
 
     @property
     def skew(self) -> str | None:
         """Both times in one line, if they were too far apart when the last reply came."""
-        theirs = self._their_time()
+        theirs = read_date(self._last_date[0]) if self._last_date else None
         return explain_skew(theirs, self._last_date[1]) if theirs and self._last_date else None
 
     def explain_not_authenticated(self, reply_date: str | None = None) -> str:
