@@ -17,8 +17,8 @@ import threading
 import time
 from pathlib import Path
 
-for each in ("harness", "faults"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / each))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "harness"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
 import test_namespaces as outages
 from netns import Provider

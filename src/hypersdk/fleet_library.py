@@ -33,6 +33,7 @@ def plan_fleet(
     regions: Sequence[str] = (),
     compartments: Sequence[str] = (),
     stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
 ) -> FleetPlan:
     """Plan many exports, as `hyperexport fleet --dry-run` does; nothing is created.
 
@@ -50,6 +51,7 @@ def plan_fleet(
         regions: where to look; none = the configured one.
         compartments: paths or OCIDs; none = the configured one, else all that can be listed.
         stop: ends every wait.
+        monitor: knows whether the network is down; None = our own.
 
     Raises:
         UsageError: names, windows or options that make no sense.
@@ -71,7 +73,7 @@ def plan_fleet(
         allow_shutdown=allow_shutdown or None,
         overwrite=overwrite or None,
     )
-    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag())) as wiring:
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
         oci = wiring.config.oci
         known = tuple(compartments) or named.compartments or tuple(filter(None, (oci.compartment_ocid,)))
         wish = Wish(

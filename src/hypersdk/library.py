@@ -309,6 +309,7 @@ def plan_export(
     config: Config | None = None,
     *,
     stop: StopFlag | None = None,
+    monitor: NetworkMonitor | None = None,
 ) -> ExportPlan:
     """Plan an export; nothing is created.
 
@@ -317,6 +318,7 @@ def plan_export(
         options: how; None = the defaults.
         config: None = loaded as the command does.
         stop: ends every wait.
+        monitor: knows whether the network is down; None = our own.
 
     Raises:
         HypersdkError: the instance cannot be found, or the options cannot work.
@@ -325,7 +327,7 @@ def plan_export(
     from hypersdk.exports.options import ExportOptions
 
     options = options or ExportOptions()
-    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag())) as wiring:
+    with Wiring(config or load_config(), Waiter(stop=stop or StopFlag()), monitor) as wiring:
         rooms = wiring.export_rooms
         return plan_export(rooms, wiring.find_instance(instance_id), options, wiring.surroundings(options))
 
