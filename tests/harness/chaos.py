@@ -265,6 +265,7 @@ class Storm:
         kinds = Counter((each["operationType"], each["status"]) for each in self._all("workRequests"))
         for kind in ("CreateImage", "ExportImage"):
             assert kinds[kind, "SUCCEEDED"] == len(self.names), kinds
+        assert kinds.total() == 2 * len(self.names), kinds
         for name in self.names:
             instance = self.emulator.call("GET", f"/20160918/instances/{instance_id(name)}").json
             assert instance["lifecycleState"] == "STOPPED", name
