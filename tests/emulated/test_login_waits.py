@@ -29,7 +29,7 @@ PARTS = 17
 LIFE = 1800
 """Seconds after which every token of this file has ended."""
 SMALL = {"HYPEREXPORT_TRANSFER_PART_SIZE": "1MiB", "HYPEREXPORT_TRANSFER_PARALLEL": "2"}
-INSTANCES = [f"vm-{n:02}" for n in range(6)]
+INSTANCES = [f"vm-{n:02}" for n in range(8)]
 LOG_IN = "waiting: log in with `oci session authenticate --profile-name DEFAULT`"
 PATIENCE = 30.0
 
@@ -271,6 +271,25 @@ def test_an_export_that_begins_in_mid_fleet_waits_too(cloud: Emulator, somebody,
             assert size.result(PATIENCE) == len(BODY)
     asked = [event for event in told if isinstance(event, events.Waiting) and event.reason]
     assert {event.kind for event in asked} == {events.LOGIN}
+
+
+def test_a_fleet_waits_for_one_login(cloud: Emulator, somebody, tmp_path: Path, instances: Iterator[str]) -> None:
+    """Two exports under way and one still to begin when the session ends: one login, and all three are done."""
+    who, names, start = somebody("security_token"), [next(instances) for _ in range(3)], mark(cloud)
+    (tmp_path / "list").write_text("\n".join(names))
+    cloud.fault("GetObject", "hold", times=2)
+    hyper = command(who, tmp_path)
+    hyper.environ |= {"HYPEREXPORT_TRANSFER_PART_SIZE": "192KiB", "HYPEREXPORT_TRANSFER_PARALLEL": "1"}
+    running = hyper.start("fleet", "list", "-bn", "exports", "-o", "./", "--parallel", "2", "--json")
+    held(cloud, running)
+    end_tokens(cloud)
+    until(lambda: "log in with `oci session authenticate" in running.err, running)
+    who.renew()
+    done = running.wait()
+    assert done.code == 0, done.err
+    assert sorted(path.name for path in tmp_path.glob("*.qcow2")) == [f"{name}.qcow2" for name in names]
+    assert seen(cloud, start, "CreateImage") == [200] * 3
+    assert not any(cloud.control("GET", "leftovers").values())
 
 
 class KeyOwner:
