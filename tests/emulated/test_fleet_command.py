@@ -119,7 +119,7 @@ def test_one_that_is_gone_stops_no_retry(start_emulator: Callable[..., Emulator]
     found = {item["instance_name"]: (item["outcome"], item["detail"]) for item in fleet_of(again)["items"]}
     assert found["vm-3"][0] == "done"
     assert found["vm-4"][0] == "refused"
-    assert "TERMINATED" in found["vm-4"][1]
+    assert "absent" in found["vm-4"][1]
 
 
 def test_every_line_for_programs_is_as_its_schema_says(start_emulator: Callable[..., Emulator], folder: Path) -> None:

@@ -143,18 +143,13 @@ def retry_plan(store: RunStore, fleet: Fleet, instance_of: Callable[[str, str], 
 def _item(store: RunStore, fleet: Fleet, item: FleetItem, instance_of: Callable[[str, str], Instance]) -> Item:
     if item.run_id is None:
         asked = fleet.plan["refused"][str(item.number)]
-        options, region, compartment_id = asked["options"], asked["region"], asked["compartment_id"]
+        options, region = asked["options"], asked["region"]
     else:
         run = store.run(item.run_id)
-        options, region, compartment_id = run.options, run.plan["region"], run.plan["compartment_id"]
+        options, region = run.options, run.plan["region"]
     # What was asked for once is done by now: an unfinished run goes on, and no disk of another run is replaced twice.
     chosen = replace(ExportOptions.from_json(options), new=False)
-    try:
-        instance = instance_of(region, item.instance_id)
-    except errors.NotFoundError:
-        # A day after its end OCI has forgotten an instance: that ends no other item.
-        instance = Instance(item.instance_id, item.name, compartment_id, "TERMINATED", region)
-    return Item(item.number, instance, region, chosen, priority=item.priority)
+    return Item(item.number, instance_of(region, item.instance_id), region, chosen, priority=item.priority)
 
 
 def _regions(store: RunStore, fleet_id: str) -> set[str]:

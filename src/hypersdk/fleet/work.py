@@ -83,11 +83,7 @@ def begin_runs(
         entries.append(_entry(runs, item, found, arounds[item.number], rooms_of))
     # A refused item has no run that would remember how it was asked for.
     refused = {
-        str(item.number): {
-            "options": item.options.to_json(),
-            "region": item.region,
-            "compartment_id": item.instance.compartment_id,
-        }
+        str(item.number): {"options": item.options.to_json(), "region": item.region}
         for item in plan.items
         if item.refused is not None
     }
