@@ -76,6 +76,7 @@ class Notes:
         self._called = called
         self._begins = begins
         self._why: str | None = None
+        self._asked: str | None = None
 
     def begins(self, turn: Turn, /) -> events.Reporter:
         """An export begins."""
@@ -86,6 +87,10 @@ class Notes:
             if isinstance(event, events.Note):
                 for line in event.text.splitlines():
                     self._write(printable(f"{turn.name}: {line}"))
+            elif isinstance(event, events.Waiting) and event.kind == events.LOGIN and event.reason:
+                if event.reason != self._asked:  # one login is enough for all, and told once
+                    self._asked = event.reason
+                    self._write(printable(f"waiting: {event.reason}"))
             elif isinstance(event, events.Stalled):
                 self._write(printable(f"{turn.name}: {event.text}"))
             elif isinstance(event, events.Called):
