@@ -143,6 +143,14 @@ def elsewhere(cloud: Emulator, tmp_path: Path, name: str = "elsewhere") -> Hyper
     return Hyperexport(cloud, folder)
 
 
+def age_ledger(hyper: Hyperexport) -> None:
+    """Make everything in the ledger an hour older."""
+    ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat(timespec="milliseconds")
+    with sqlite3.connect(hyper.environ["HYPEREXPORT_STATE"]) as store:
+        store.execute("UPDATE intents SET created = ?", (ago,))
+    store.close()
+
+
 def make_image(cloud: Emulator, vm: str, name: str, **tags: str) -> str:
     """A custom image made by hand; answers its OCID."""
     details = {
@@ -238,7 +246,10 @@ def test_another_stores_leftovers_are_listed_and_need_more_than_a_yes(
     assert left(cloud) == before
     assert kinds(gc(hyper, "--bucket", "exports", "--foreign", "--yes"), deleted=True) == ["image", "object", "upload"]
     assert left(cloud) == {}
-    # Its own store learns that there is nothing any more.
+    # Its own store learns that there is nothing any more, once no list can lag behind.
+    assert gc(other, "--yes")["leftovers"] == []
+    assert "stays in the tenancy" in other.run("runs", "show", run_id).out
+    age_ledger(other)
     assert gc(other, "--yes")["leftovers"] == []
     assert "stays in the tenancy" not in other.run("runs", "show", run_id).out
 
@@ -620,6 +631,37 @@ def test_for_people_it_is_a_table_with_totals_and_what_to_do(cloud: Emulator, hy
     assert "would go with --yes: 3 things" in ended.err.splitlines()[-1]
 
 
+def change_plan(hyper: Hyperexport, **values: Any) -> None:
+    """Change the stored plan of every run."""
+    with sqlite3.connect(hyper.environ["HYPEREXPORT_STATE"]) as store:
+        for run_id, plan in store.execute("SELECT run_id, plan FROM runs").fetchall():
+            changed = json.dumps({**json.loads(plan), **values})
+            store.execute("UPDATE runs SET plan = ? WHERE run_id = ?", (changed, run_id))
+    store.close()
+
+
+def test_a_run_of_another_tenancy_is_not_proven_clean_from_here(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """What it recorded cannot be looked for with these credentials: exit 3, and the way to do it."""
+    run_id = leave(cloud, hyper, vm)
+    before = left(cloud)
+    change_plan(hyper, tenancy_id="ocid1.tenancy.oc1..aaaaother")
+    swept = gc(hyper, "--yes", code=3)
+    assert [one["place"] for one in swept["unread"]] == [f"run {run_id}"]
+    assert "--profile" in swept["unread"][0]["why"]
+    assert left(cloud) == before
+
+
+def test_a_run_of_an_unknown_version_is_left_to_that_version(cloud: Emulator, hyper: Hyperexport, vm: str) -> None:
+    """What its plan owns cannot be told, so nothing with its mark is deleted, whatever is asked for."""
+    leave(cloud, hyper, vm)
+    before = left(cloud)
+    change_plan(hyper, version=999)
+    swept = gc(hyper, "--yes", "--foreign", "--all-compartments", code=3)
+    assert [(one["place"].split()[0], one["code"]) for one in swept["unread"]] == [("run", "unknown-plan")]
+    assert kinds(swept, standing="unclear", chosen=False) == ["image", "object", "upload"]
+    assert left(cloud) == before
+
+
 # ---------------------------------------------------------------- wide places
 
 
@@ -731,6 +773,7 @@ def test_a_sweep_that_is_killed_is_finished_by_the_next_one(cloud: Emulator, hyp
     held(cloud, sweeping)
     sweeping.kill()
     cloud.control("POST", "release", {"all": True})
+    age_ledger(hyper)
     assert kinds(gc(hyper, "--yes"), deleted=True) == ["image"]
     assert left(cloud) == {}
     assert "stays in the tenancy" not in hyper.run("runs", "show", run_id).out

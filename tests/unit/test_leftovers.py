@@ -32,7 +32,7 @@ PLAN = make_plan(
     run_id=RUN,
     generation=1,
 )
-OWNER = Owner.of_plan(PLAN, image_ids=frozenset({"ocid1.image.oc1.iad.ours"}))
+OWNER = Owner(RUN, image_ids=frozenset({"ocid1.image.oc1.iad.ours"}), **rules.owned_by(PLAN))
 
 
 def image(name: str = PLAN.image_name, run_id: str | None = RUN, **facts: object) -> Find:

@@ -92,13 +92,13 @@ def search(rooms_in: RoomsIn, home: ExportRooms, places: Places, journals: str |
         NotAuthenticated: nobody may look anywhere.
         Stopped: somebody asked to stop.
     """
-    known = Known(home.runs)
+    known = Known(home.runs, home.provider.tenancy_id)
     cut = list(uploadjournal.stored(journals))
     visits = _visits(home, known, places, cut)
     seen = [_look(rooms_in, home, visit, known) for visit in visits]
     finds = {find.key: find for sight in seen for find in sight.finds}
     judged = _judge([*finds.values(), *local_finds(known)], known)
-    unread = [*(one for sight in seen for one in sight.unread), *_other_accounts(home, known)]
+    unread = [*(one for sight in seen for one in sight.unread), *_beyond(home, known)]
     read_buckets = {str(one) for sight in seen for one in sight.buckets}
     return Report(
         finds=tuple(sorted(with_journals(judged, cut, read_buckets), key=_order)),
@@ -352,12 +352,14 @@ def _judge(finds: Sequence[Find], known: Known) -> list[Find]:
     return judged
 
 
-def _other_accounts(home: ExportRooms, known: Known) -> Iterator[Unread]:
-    """Runs of other tenancies that may have left something: with these credentials nobody can tell."""
-    for run_id, plan in known.plans.items():
-        if plan.tenancy_id != home.provider.tenancy_id and run_id in known.open:
+def _beyond(home: ExportRooms, known: Known) -> Iterator[Unread]:
+    """Runs that may have left something where we cannot look: in other tenancies, or nobody knows where."""
+    for run_id in known.open:
+        if run_id in known.unreadable:
+            yield Unread(f"run {run_id}", known.unreadable[run_id])
+        elif run_id in known.plans and known.plans[run_id].tenancy_id != home.provider.tenancy_id:
             error = errors.UsageError(
-                f"run {run_id} belongs to tenancy {plan.tenancy_id}",
+                f"run {run_id} belongs to tenancy {known.plans[run_id].tenancy_id}",
                 resource=run_id,
                 hint="choose its profile with --profile",
             )

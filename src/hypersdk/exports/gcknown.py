@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from hypersdk import errors
 from hypersdk.exports import leftovers as rules
-from hypersdk.exports.leftovers import Owner
+from hypersdk.exports.leftovers import Owner, owned_by
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.model import ObjectRef
 from hypersdk.runs.records import DONE, FAILED, Intent, Run
@@ -21,14 +21,23 @@ EVER = datetime.fromtimestamp(0, UTC)
 
 
 class Known:
-    """What our own store knows: every run with what it may call its own, and the open ends of the ledger."""
+    """What our own store knows: every run with what it may call its own, and the open ends of the ledger.
 
-    def __init__(self, runs: RunStore) -> None:
+    Args:
+        runs: the run store.
+        tenancy_id: where we look; what is found there is no run's of another tenancy.
+
+    Attributes:
+        unreadable: runs of another version of this program, and why their plans cannot be read.
+    """
+
+    def __init__(self, runs: RunStore, tenancy_id: str) -> None:
         self.runs = runs
         self.records: dict[str, Run] = {run.run_id: run for run in runs.runs()}
         self.plans: dict[str, ExportPlan] = {}
         self.owners: dict[str, Owner] = {}
         self.open: dict[str, list[Intent]] = {}
+        self.unreadable: dict[str, errors.HypersdkError] = {}
         for kind in LEDGER:
             for run_id, intent in runs.intents_of_kind(kind, since=EVER):
                 if intent.removed is None:
@@ -36,15 +45,17 @@ class Known:
         for run in self.records.values():
             try:
                 plan = ExportPlan.from_json(run.plan)
-            except (errors.HypersdkError, KeyError, TypeError):
-                # Written by another version: its marks are known, what it made cannot be told.
+            except errors.HypersdkError as error:
+                # Its marks are known, what it made cannot be told.
+                self.unreadable[run.run_id] = error
                 self.owners[run.run_id] = Owner(run.run_id, readable=False, host=run.host, subject=run.subject)
                 continue
             self.plans[run.run_id] = plan
-            images = frozenset(one.resource_id for one in self._images(run.run_id) if one.resource_id)
-            self.owners[run.run_id] = Owner.of_plan(
-                plan, unfinished=run.unfinished, image_ids=images, host=run.host, subject=run.subject
-            )
+            owner = Owner(run.run_id, unfinished=run.unfinished, host=run.host, subject=run.subject)
+            if plan.tenancy_id == tenancy_id:
+                images = frozenset(one.resource_id for one in self._images(run.run_id) if one.resource_id)
+                owner = replace(owner, image_ids=images, **owned_by(plan))
+            self.owners[run.run_id] = owner
 
     def _images(self, run_id: str) -> Iterator[Intent]:
         return (one for one in self.open.get(run_id, ()) if one.kind == "image")

@@ -6,9 +6,10 @@ looked at just before; a thing that changed since it was listed stays; one that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 
 from hypersdk import errors
@@ -18,10 +19,16 @@ from hypersdk.exports.gc import GONE, Report, RoomsIn, parts_of
 from hypersdk.exports.gcknown import LEDGER, Known
 from hypersdk.exports.leftovers import Find
 from hypersdk.exports.options import KEEP_TAG
+from hypersdk.runs.records import Intent
 from hypersdk.runs.store import Drive, RunStore
 from hypersdk.storage.protocol import Upload
 from hypersdk.transfer import partial as partials
 from hypersdk.transfer.uploads import uploadjournal
+
+LISTED_AFTER = timedelta(hours=1)
+"""How long a create may be missing in a list at most; OCI's lists lag by seconds."""
+
+Key = tuple[str, str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,8 @@ def remove(rooms_in: RoomsIn, home: ExportRooms, report: Report, going: Sequence
     Raises:
         Stopped: somebody asked to stop; what was yielded is done.
     """
-    known = Known(home.runs)
-    gone: set[tuple[str, str, str | None]] = set()
+    known = Known(home.runs, home.provider.tenancy_id)
+    gone: set[Key] = set()
     for run_id in dict.fromkeys(one.run_id for one in going):
         ours = [one for one in going if one.run_id == run_id]
         for removal in _remove_of(rooms_in, home, run_id if run_id in known.records else None, ours):
@@ -53,7 +60,7 @@ def remove(rooms_in: RoomsIn, home: ExportRooms, report: Report, going: Sequence
                 gone.add(removal.find.key)
             yield removal
     if not report.unread:
-        _settle(home, known, [one for one in report.finds if one.key not in gone])
+        _settle(home, known, report, gone)
 
 
 def _remove_of(rooms_in: RoomsIn, home: ExportRooms, run_id: str | None, going: Sequence[Find]) -> Iterator[Removal]:
@@ -166,18 +173,21 @@ _REMOVE: Mapping[str, Callable[[ExportRooms, Find, Drive | None], None]] = {
 }
 
 
-def _settle(home: ExportRooms, known: Known, stays: Sequence[Find]) -> None:
-    """Close in the ledger what an ended run recorded and a complete search did not find, or has seen gone."""
-    there = {(one.run_id, one.kind) for one in stays}
+def _settle(home: ExportRooms, known: Known, report: Report, gone: Container[Key]) -> None:
+    """Close in the ledger what was deleted now, and what an ended run recorded and a complete search did not find."""
+    stays = {(one.run_id, one.kind) for one in report.finds if one.key not in gone}
+    found = {(one.run_id, one.kind) for one in report.finds}
     for run_id, intents in known.open.items():
-        plan, run = known.plans.get(run_id), known.records[run_id]
-        if run.unfinished or plan is None or plan.tenancy_id != home.provider.tenancy_id:
-            continue
-        lost = [one for one in intents if (run_id, LEDGER[one.kind]) not in there]
+        if run_id not in known.plans or known.records[run_id].unfinished or not known.owners[run_id].prefixes:
+            continue  # of another version, not over, or of another tenancy
+        lost = [one for one in intents if (run_id, LEDGER[one.kind]) not in stays]
+        # A list may lag behind a create: what was never seen is believed to be gone only after a while.
+        lost = [one for one in lost if (run_id, LEDGER[one.kind]) in found or _is_settled(home, one)]
         if lost:
-            try:
-                with home.runs.drive(run_id) as held:
-                    for one in lost:
-                        held.close_intent(one.kind, one.name)
-            except (errors.PreflightRefused, errors.LeaseLost):
-                continue  # somebody works with it: then it is theirs to close
+            with suppress(errors.PreflightRefused, errors.LeaseLost), home.runs.drive(run_id) as held:
+                for one in lost:
+                    held.close_intent(one.kind, one.name)
+
+
+def _is_settled(home: ExportRooms, intent: Intent) -> bool:
+    return home.now() - datetime.fromisoformat(intent.created) >= LISTED_AFTER

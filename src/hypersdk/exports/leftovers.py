@@ -12,6 +12,7 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from hypersdk.exports.options import RUN_TAG
 from hypersdk.exports.plan import STAGING, ExportPlan, staging_prefix
@@ -117,7 +118,6 @@ class Owner:
         image_name: display name of its image.
         image_ids: images that its ledger names.
         prefixes: below these in a bucket everything is its own.
-        paths: its local destinations.
         host: where it was begun.
         subject: what it exports.
     """
@@ -130,17 +130,8 @@ class Owner:
     image_name: str = ""
     image_ids: frozenset[str] = frozenset()
     prefixes: frozenset[ObjectRef] = frozenset()
-    paths: frozenset[str] = frozenset()
     host: str = ""
     subject: str = ""
-
-    @classmethod
-    def of_plan(cls, plan: ExportPlan, **facts: object) -> Owner:
-        """What a plan says that its run will own; the rest is given."""
-        prefixes = frozenset(staging_prefix(plan, target) for target in plan.targets)
-        paths = frozenset(target.path for target in plan.targets if target.path is not None)
-        values = {"image_name": plan.image_name, "prefixes": prefixes, "paths": paths, "subject": plan.instance_name}
-        return cls(plan.run_id, **{**values, **facts})  # type: ignore[arg-type]  # the names are those of the fields
 
     def made(self, find: Find) -> bool:
         """Whether a find is this run's by more than the mark that led to it."""
@@ -149,6 +140,14 @@ class Owner:
         if find.kind == PARTIAL:
             return True
         return find.ref is not None and any(_below(find.ref, prefix) for prefix in self.prefixes)
+
+
+def owned_by(plan: ExportPlan) -> dict[str, Any]:
+    """What a plan says that its run will own, as attributes of an `Owner`."""
+    return {
+        "image_name": plan.image_name,
+        "prefixes": frozenset(staging_prefix(plan, target) for target in plan.targets),
+    }
 
 
 @dataclass(frozen=True, slots=True)
