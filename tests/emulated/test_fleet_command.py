@@ -139,6 +139,28 @@ def test_every_line_for_programs_is_as_its_schema_says(start_emulator: Callable[
     assert {item["instance_name"]: item["outcome"] for item in lines[-1]["result"]["items"]} == done
 
 
+def test_a_reader_that_goes_away_breaks_nothing(start_emulator: Callable[..., Emulator], folder: Path) -> None:
+    """When nobody reads the lines any more the fleet stops as for Ctrl-C, with 141; the same command ends it."""
+    emulator = start_emulator(instances=NAMES, change=lambda value: value.update(timing=SLOW))
+    hyper = Hyperexport(emulator, folder)
+    cloud = ["--config-file", str(emulator.config_file), "--endpoint", emulator.endpoint]
+    process = subprocess.Popen(
+        [INSTALLED, *FLEET, "--jsonl", *cloud],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=hyper.environ,
+        cwd=folder,
+    )
+    assert process.stdout is not None
+    assert b"fleet_started" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 141
+    again = hyper.run(*FLEET, "--json")
+    assert again.code == 0, again.err
+    assert made(emulator) == ONE_EACH
+    assert clean(emulator)
+
+
 def test_killed_at_the_last_one_and_given_again(start_emulator: Callable[..., Emulator], folder: Path) -> None:
     """C080: after a kill -9 while the last instance is exported the same command ends it: 0, and one image each."""
     emulator = start_emulator(instances=NAMES)

@@ -65,19 +65,10 @@ def execute(
         if detach:
             out.note(f"left to the workers; end it: hyperexport runs cancel {fleet.fleet_id}")
             return 0
-    board = _board(context, plan)
     items = {item.number: item for item in plan.items}
     if lines is not None:
-        lines("fleet_started", {"fleet_id": fleet.fleet_id, "subject": fleet.subject, "items": len(plan.items)})
-        printed = FleetLines(lines, board, wiring.waiter.stop, lambda outcome: _row(items[outcome.number], outcome))
-        told = (*told, printed)
-    with shown(board, out, terminal=sys.stderr.isatty(), told=told) as watch:
-        if url is None:
-            outcomes = local.go_on(fleet, wiring, watch)
-        else:
-            outcomes = dispatch.watch_over(fleet, wiring.runs, url, watch, wiring.waiter)
-    if lines is not None and printed.broken is not None:
-        raise printed.broken
+        lines("fleet_started", {"fleet_id": fleet.fleet_id, "subject": fleet.subject, "items": len(items)})
+    outcomes = _watched(context, fleet, items, told, lines)
     code = code_of([(each.kind, each.exit_code) for each in outcomes], allow_empty=allow_empty)
     result = _result(fleet, [_row(items[each.number], each) for each in outcomes])
     result |= {"seconds": round(time.monotonic() - began, 3), "exit_code": code}
@@ -87,10 +78,28 @@ def execute(
     return code
 
 
-def _board(context: CliContext, plan: FleetPlan) -> Board:
-    runs, clock = context.wiring.runs, context.wiring.waiter.clock
-    expected = {item.number: item.seconds for item in plan.items if item.seconds is not None}
-    return Board([item.number for item in plan.items], lambda run_id: plan_of(runs.run(run_id)), expected, clock=clock)
+def _watched(
+    context: CliContext, fleet: Fleet, items: Mapping[int, Item], told: tuple[Watch, ...], lines: JsonLines | None
+) -> list[Outcome]:
+    """Carry a fleet out, or watch workers do it, while people and programs are told.
+
+    Raises:
+        OSError: who reads the lines went away; everything is kept for the same command.
+    """
+    wiring = context.wiring
+    runs, waiter, url = wiring.runs, wiring.waiter, context.config.state
+    expected = {number: item.seconds for number, item in items.items() if item.seconds is not None}
+    board = Board(list(items), lambda run_id: plan_of(runs.run(run_id)), expected, clock=waiter.clock)
+    printed = lines and FleetLines(lines, board, waiter.stop, lambda outcome: _row(items[outcome.number], outcome))
+    told = (*told, printed) if printed else told
+    with shown(board, context.out, terminal=sys.stderr.isatty(), told=told) as watch:
+        if "://" in url:
+            outcomes = dispatch.watch_over(fleet, runs, url, watch, waiter)
+        else:
+            outcomes = local.go_on(fleet, wiring, watch)
+    if printed and printed.broken is not None:
+        raise printed.broken
+    return outcomes
 
 
 def retry_command(fleet_id: str) -> str:
