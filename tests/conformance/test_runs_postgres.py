@@ -33,5 +33,5 @@ def test_whatever_happens_one_drives_and_only_he_writes(postgres: Postgres) -> N
             gone = sa.update(schema.LEASES).values(process=f"{machine}/{number}/1/{nonce}")
             drive.store.write(lambda connection: connection.execute(gone))
 
-    Machine.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None, database=None)
+    Machine.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None, database=None)
     Machine.TestCase("runTest").runTest()

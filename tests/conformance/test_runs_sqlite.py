@@ -29,5 +29,5 @@ def test_whatever_happens_one_drives_and_only_he_writes(tmp_path: Path) -> None:
         def drop(drive: Drive) -> None:
             drive._lease._lock.release()
 
-    Machine.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None, database=None)
+    Machine.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None, database=None)
     Machine.TestCase("runTest").runTest()

@@ -12,6 +12,8 @@ from hyperexport import Hyperexport, Running
 from kills import wait_until
 from postgres import Postgres
 
+from hypersdk.exports import landing
+
 PASSWORD = "s3cret-of-the-store"
 NAMES = [f"vm-{number}" for number in range(8)]
 """An instance for each test: the cloud makes one image of an instance in twenty minutes."""
@@ -139,9 +141,10 @@ def test_a_killed_export_is_resumed_at_once(hyper: Command, cloud: Emulator) -> 
 
 
 def test_a_suspended_export_that_was_replaced_leaves_and_cleans_nothing_up(
-    hyper: Command, server: Postgres, cloud: Emulator
+    hyper: Command, server: Postgres, cloud: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGSTOP, another process goes on, SIGCONT: the first one says who drives it, exit 1; the other ends the run."""
+    monkeypatch.setattr(landing, "IN_USE_EVERY", 0.2)
     before = images(cloud)
     fault, first = hyper.start_held()
     first.signal(signal.SIGSTOP)
