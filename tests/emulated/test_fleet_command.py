@@ -265,6 +265,7 @@ def test_a_fleet_killed_at_random_times_loses_and_doubles_nothing(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_fleet_killed_a_hundred_times(start_emulator: Callable[..., Emulator], tmp_path: Path) -> None:
     """Twenty fleets, each killed up to five times at random: the same holds for every one of them."""
     for number in range(20):
