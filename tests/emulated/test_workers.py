@@ -343,6 +343,20 @@ def test_a_run_of_another_tenancy_is_left_to_others(site: Site) -> None:
     assert site.query("select outcome from fleet_items") == [None]
 
 
+def test_a_fault_of_the_program_ends_one_export_only(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that no worker can carry out has an outcome, and its worker goes on."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(worker, "course_here", broken)
+    started, fleet = site.worker(), site.fleet()
+    ended = fleet.wait()
+    assert ended.code == 1, ended.err
+    assert [item["code"] for item in ended.json["fleet"]["items"]] == ["internal"]
+    assert not started.ended()
+
+
 def test_a_worker_needs_a_shared_store(site: Site) -> None:
     """A file cannot be shared: one line says what is missing, before anything is done."""
     (site.hyper.folder / "list").write_text("web-01\n")

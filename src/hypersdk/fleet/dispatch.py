@@ -7,6 +7,7 @@ has exactly one outcome, written down by the worker that drove its run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -181,7 +182,8 @@ class _Watched:
     def _why(self, waiting: int) -> str | None:
         """Why nothing more begins, for people."""
         if self._clock() >= self._count_at:
-            self._workers = count_workers(self._url)
+            with suppress(errors.ConfigError):  # whether the database is there is the run store's matter
+                self._workers = count_workers(self._url)
             self._count_at = self._clock() + COUNT_EVERY
         if self._open and not self._workers:
             return "no worker is alive: start some with `hyperexport worker`"

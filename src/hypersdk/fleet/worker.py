@@ -25,7 +25,7 @@ from hypersdk.fleet import windows
 from hypersdk.fleet.claims import HOST
 from hypersdk.fleet.crew import OpenRooms, Watch
 from hypersdk.fleet.engine import Claim, Ending, JobQueue, Server, fleet_queue, host_queue
-from hypersdk.fleet.nouns import FAILED, Limits, Outcome
+from hypersdk.fleet.nouns import FAILED, INTERRUPTED, Limits, Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.fleet.work import INTERNAL_CODE, carry_out, end_queued, outcome_of, write_down
 from hypersdk.runs import fleets
@@ -42,6 +42,9 @@ STOP_WITHIN = 30.0
 
 FOREIGN_AGAIN = 30.0
 """Seconds before a run of another tenancy may be taken again, by whoever is first."""
+
+MOST_TRIES = 100
+"""How often a run that others drive is looked at again once they have left it; more often is a fault of ours."""
 
 _WAKE_EVERY = 0.2
 
@@ -104,6 +107,7 @@ def serve(post: Post, stop: StopFlag) -> None:
         server.take_no_more()
         worker.stop()
         worker.hand_back()
+        worker.left = True
 
 
 @dataclass
@@ -113,6 +117,7 @@ class _Worker:
     post: Post
     jobs: JobQueue
     stopping: bool = False
+    left: bool = False
     _flags: dict[str, StopFlag] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -134,9 +139,8 @@ class _Worker:
         """A fault of the program ends its export; if not even that can be written, the process."""
         detail = f"{type(error).__name__}: {error}"
         self.post.note(f"job {job_id}: {detail}")
-        run_id, code = job_id.rpartition(".")[0], errors.HypersdkError.exit_code
         try:
-            write_down(self.post.runs, Outcome(0, "", run_id, FAILED, INTERNAL_CODE, code, detail))
+            fleets.end_item(self.post.runs, job_id.rpartition(".")[0], FAILED, code=INTERNAL_CODE, detail=detail)
         except Exception:  # noqa: BLE001 - others take the job over
             self.post.end_process(errors.PassingError.exit_code)
         return Ending(FAILED)
@@ -167,10 +171,12 @@ class _Worker:
         try:
             outcome = self._carried_out(run, flag)
         except errors.HypersdkError as error:
-            if self.stopping and isinstance(error, errors.Stopped):
-                return Ending("handed back")
-            outcome = write_down(self.post.runs, outcome_of(0, run.subject, run.run_id, error))
-        return Ending("elsewhere") if outcome is None else self._told(outcome)
+            outcome = outcome_of(0, run.subject, run.run_id, error)
+            if not (self.stopping and outcome.kind == INTERRUPTED):
+                write_down(self.post.runs, outcome)
+        if self.stopping and outcome.kind == INTERRUPTED:
+            return Ending("handed back")
+        return self._told(outcome)
 
     def _told(self, outcome: Outcome) -> Ending:
         self.post.watch.ends(outcome)
@@ -191,14 +197,17 @@ class _Worker:
             return Ending("waits for its tenancy", queue, FOREIGN_AGAIN)
         return Ending("waits for another machine", queue) if queue.startswith(HOST) else None
 
-    def _carried_out(self, run: Run, flag: StopFlag) -> Outcome | None:
+    def _carried_out(self, run: Run, flag: StopFlag) -> Outcome:
         turn = _turn(run)
         with self.post.open_rooms(turn, flag, self.post.watch.begins(turn)) as opened:
             rooms = replace(opened, host_grace=self.post.grace, limits=self._limits(run, opened.limits))
-            while (outcome := carry_out(run.run_id, rooms, goes_on=lambda: self.stopping)) is None:
+            for _ in range(MOST_TRIES):
+                outcome = carry_out(run.run_id, rooms, goes_on=lambda: self.stopping)
+                if outcome is not None:
+                    return outcome
                 # Its former process may seem to live for a while; or somebody goes on with it by hand.
                 _wait_until_free(rooms, run.run_id)
-        return outcome
+        raise AssertionError(f"nobody drives run {run.run_id}, and it does not end")
 
     def _limits(self, run: Run, ours: CloudLimits) -> CloudLimits:
         """The limits of the exporter, narrowed by one of the fleet that the engine does not count (`part_of`)."""
@@ -215,12 +224,14 @@ class _Worker:
         """Say that we live, and bury the dead, for ever."""
         pause = StopFlag()
         try:
-            while True:
+            while not self.left:
                 self.post.seat.speak()
                 if not self.stopping:
                     self.take_over()
                 pause.wait(SPEAK_EVERY)
         except BaseException:  # noqa: BLE001 - whatever it is: others may have our runs now
+            if self.left:
+                return  # the seat was given back
             self.post.end_process(errors.PassingError.exit_code)
 
     def take_over(self) -> None:
