@@ -58,6 +58,7 @@ class HypersdkError(Exception):
         example: what such an error says, with its hint.
         retryable: whether the same call may succeed later.
         exit_code: of a command that ends with it.
+        doubtful: an earlier try of the same call may have taken effect, so that this refusal proves nothing of it.
 
     Args:
         message: one line: what failed, where, why.
@@ -75,6 +76,7 @@ class HypersdkError(Exception):
     example: ClassVar[str] = "something went wrong"
     retryable: ClassVar[bool] = False
     exit_code: ClassVar[int] = 1
+    doubtful: bool = False
 
     def __init__(
         self,

@@ -316,6 +316,12 @@ class Retrier:
         self.waiter.wait_for(login.ask() or "", others, longest=longest, kind=events.LOGIN)
 
 
+def may_have_happened(error: errors.HypersdkError) -> bool:
+    """Whether a call that failed so may have taken effect all the same: its answer was lost, or told nothing."""
+    certain = errors.EndpointUnreachable | errors.ThrottledError | errors.BusyError
+    return isinstance(error, errors.PassingError) and not isinstance(error, certain)
+
+
 class _Repeats:
     """One call that has failed once: everything that may come after that."""
 
@@ -326,6 +332,7 @@ class _Repeats:
         self._grace_until = grace_until
         self._signed_anew = False
         self._logins = 0
+        self._doubtful = False
 
     def run(self, function: Callable[[], T], error: errors.HypersdkError, began: float) -> tuple[float, T]:
         """Try again until it succeeds.
@@ -340,7 +347,12 @@ class _Repeats:
         """
         waiter = self._retrier.waiter
         while True:
-            self._after(error, began)
+            try:
+                self._after(error, began)
+            except errors.HypersdkError as final:
+                final.doubtful = self._doubtful
+                raise
+            self._doubtful = self._doubtful or may_have_happened(error)
             waiter.stop.check()
             began = waiter.clock()
             try:

@@ -99,3 +99,18 @@ def test_a_policy_that_is_removed_ends_it_resumably(
     assert cloud.call("DELETE", again).status == 204
     assert done.code == 0, done.err
     assert not any(cloud.control("GET", "leftovers").values())
+
+
+def test_a_create_whose_answer_was_lost_is_not_forgotten(cloud: Emulator, tmp_path: Path) -> None:
+    """The image was made, its answer lost, its repeat refused (403): the run knows of it, and cancelling removes it."""
+    hyper = Hyperexport(cloud, tmp_path)
+    cloud.fault("CreateImage", "lost-response")
+    cloud.fault("CreateImage", "error", status=403, code="NotAllowed")
+    ended = hyper.run("export", "vm-02", "-bn", "exports", "-o", "./", "--json")
+    assert ended.code == 4, ended.err
+    run = hyper.run("runs", "list", "--json").json["runs"][0]
+    assert run["state"] == "interrupted"
+    assert any(cloud.control("GET", "leftovers").values()), "there is an image"
+    done = hyper.run("runs", "cancel", run["run_id"])
+    assert done.code == 0, done.err
+    assert not any(cloud.control("GET", "leftovers").values())

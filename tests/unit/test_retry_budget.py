@@ -203,6 +203,26 @@ def test_a_wait_for_a_state_outlasts_every_fault() -> None:
     assert world.reasons[-1] == "get image: 503 (try 201)"
 
 
+@pytest.mark.parametrize(
+    ("first", "doubtful"),
+    [
+        (errors.NetworkError("cut"), True),
+        (errors.ServiceError("500"), True),
+        (errors.ReplyRefused("a proxy's page"), True),
+        (errors.ThrottledError("429"), False),
+        (errors.EndpointUnreachable("no route"), False),
+    ],
+)
+def test_a_refusal_after_a_lost_answer_proves_nothing(first: errors.HypersdkError, *, doubtful: bool) -> None:
+    """A create whose answer was lost may have taken effect, whatever its repeat is told; a call never sent has not."""
+    with pytest.raises(errors.PermissionDenied) as ended:
+        World().retrier().call("create", failing(first, errors.PermissionDenied("403")))
+    assert ended.value.doubtful is doubtful
+    with pytest.raises(errors.PermissionDenied) as at_once:
+        World().retrier().call("create", failing(errors.PermissionDenied("403")))
+    assert not at_once.value.doubtful
+
+
 # ---------------------------------------------------------------- credentials
 
 

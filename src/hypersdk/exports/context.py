@@ -166,8 +166,9 @@ class Context:
         self.drive.intend(intent)
         try:
             yield
-        except NOT_DONE:
-            self.drive.close_intent(intent.kind, intent.name)
+        except NOT_DONE as refusal:
+            if not refusal.doubtful:
+                self.drive.close_intent(intent.kind, intent.name)
             raise
 
     def percent(self, step: Step) -> Callable[[float], None]:
