@@ -324,6 +324,22 @@ class RunsSuite:
         assert [each.text for each in history.history(store, run.run_id)] == ["1", "2", "later"]
         assert history.history(store, run.run_id)[0] == lines[0]
 
+    def test_what_people_read_may_quote_any_name(self, store: RunStore) -> None:
+        """NUL and bytes that are no UTF-8, from names of the cloud and of files: a run does not end because of them."""
+        odd = "a\0b\udc80c\ud800 \U0001f600"
+        run = store.begin("key", 1, odd, {"name": odd}, options={"output": odd})
+        with store.drive(run.run_id) as drive:
+            drive.start_step("a")
+            drive.finish_step("a", {"name": odd})
+            drive.beat({"waiting": odd})
+            drive.set_state(INTERRUPTED, odd)
+            history.note(drive, "note", odd)
+            history.note(drive, "note", odd)
+        found = store.run(run.run_id)
+        assert (found.plan, found.options) == ({"name": odd}, {"output": odd})
+        assert found.subject == found.detail == "a\ufffdb?c? \U0001f600"
+        assert {each.text for each in history.history(store, run.run_id)} == {found.detail}
+
     def test_what_is_usual_is_learned_from_done_steps(self, store: RunStore) -> None:
         """Three steps of a kind say what is usual, two do not."""
         run = store.begin("key", 1, "web", {})

@@ -71,7 +71,7 @@ class Backend(Protocol):
     def alone(self, connection: sa.Connection, what: str) -> None:
         """Within this transaction nobody else does the same."""
 
-    def driven(self, run_ids: Collection[str], connection: sa.Connection | None = None) -> set[str]:
+    def driven(self, run_ids: Collection[str], connection: sa.Connection) -> set[str]:
         """Which of these runs a living process drives now."""
 
     def take(self, run_id: str, owner: str, nonce: str) -> Lease | None:

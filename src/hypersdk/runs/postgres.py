@@ -118,11 +118,8 @@ class PostgresBackend:
         key = int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "big", signed=True)
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.cast(_LOCKS, sa.Integer), key)))
 
-    def driven(self, run_ids: Collection[str], connection: sa.Connection | None = None) -> set[str]:
+    def driven(self, run_ids: Collection[str], connection: sa.Connection) -> set[str]:
         """See `Backend`."""
-        if connection is None:
-            with self.engine.begin() as own:
-                return self.driven(run_ids, own)
         leases = schema.LEASES
         query = sa.select(leases.c.run_id, leases.c.process, self._fresh()).where(leases.c.run_id.in_(run_ids))
         return {run_id for run_id, process, fresh in connection.execute(query) if fresh and not surely_dead(process)}

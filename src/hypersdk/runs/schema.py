@@ -13,6 +13,18 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
+
+class Words(sa.TypeDecorator[str]):
+    """Text for people that may quote a name of the cloud or of a file: no database takes every character of those."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's
+        """What can be stored of it."""
+        return None if value is None else value.replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
 ABOUT = sa.Table(
     "about",
     METADATA,
@@ -36,10 +48,10 @@ RUNS = sa.Table(
     sa.Column("run_id", sa.String, primary_key=True),
     sa.Column("key", sa.String, nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
-    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("subject", Words, nullable=False),
     sa.Column("plan", sa.JSON, nullable=False),
     sa.Column("state", sa.String, nullable=False),
-    sa.Column("detail", sa.String),
+    sa.Column("detail", Words),
     sa.Column("cancel", sa.Boolean, nullable=False, default=False),
     sa.Column("created", sa.String, nullable=False),
     sa.Column("updated", sa.String, nullable=False),
@@ -84,7 +96,7 @@ LEASES = sa.Table(
     "leases",
     METADATA,
     sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), primary_key=True),
-    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("owner", Words, nullable=False),
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("heartbeat", sa.String, nullable=False),
     sa.Column("progress", sa.JSON),
@@ -103,7 +115,7 @@ HISTORY = sa.Table(
     sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id"), nullable=False, index=True),
     sa.Column("at", sa.String, nullable=False),
     sa.Column("kind", sa.String, nullable=False),
-    sa.Column("text", sa.String, nullable=False),
+    sa.Column("text", Words, nullable=False),
     sa.Column("seconds", sa.Float),
     sa.Column("step", sa.String),
 )
@@ -113,7 +125,7 @@ FLEETS = sa.Table(
     "fleets",
     METADATA,
     sa.Column("fleet_id", sa.String, primary_key=True),
-    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("subject", Words, nullable=False),
     sa.Column("plan", sa.JSON, nullable=False),
     sa.Column("cancel", sa.Boolean, nullable=False, default=False),
     sa.Column("created", sa.String, nullable=False),
@@ -127,12 +139,12 @@ FLEET_ITEMS = sa.Table(
     sa.Column("fleet_id", sa.String, sa.ForeignKey("fleets.fleet_id"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("instance_id", sa.String, nullable=False),
-    sa.Column("name", sa.String, nullable=False),
+    sa.Column("name", Words, nullable=False),
     sa.Column("run_id", sa.String, sa.ForeignKey("runs.run_id")),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("outcome", sa.String),
     sa.Column("code", sa.String),
-    sa.Column("detail", sa.String),
+    sa.Column("detail", Words),
 )
 
 SLOTS = sa.Table(

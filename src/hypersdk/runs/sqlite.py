@@ -77,7 +77,7 @@ class SqliteBackend:
     def alone(self, connection: sa.Connection, what: str) -> None:
         """See `Backend`; a transaction that writes is alone anyway."""
 
-    def driven(self, run_ids: Collection[str], connection: sa.Connection | None = None) -> set[str]:  # noqa: ARG002 - the lock is outside the database
+    def driven(self, run_ids: Collection[str], connection: sa.Connection) -> set[str]:  # noqa: ARG002 - the lock is outside the database
         """See `Backend`."""
         return {run_id for run_id in run_ids if self._is_locked(run_id)}
 
