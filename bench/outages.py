@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "harness"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "faults"))
 
 import test_namespaces as outages
+from emulator import private_key
 from netns import Provider
 
 HEAD = ("Outage", "lasts", "kernel tells", "moves after", "fetched twice", "sent twice", "attempts spent")
@@ -31,6 +32,7 @@ Row = tuple[str, ...]
 def main() -> None:
     """Measure all."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+    private_key()  # one for both providers, made before there are threads
     rows: list[Row] = []
     stopped: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

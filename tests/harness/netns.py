@@ -116,7 +116,7 @@ class Provider:
     def close(self) -> None:
         """Stop it."""
         if self.emulator.process.poll() is None:
-            self.emulator.stop()
+            self.emulator.kill()  # it would wait for answers to peers that are gone
         self.space.close()
 
     def put(self, name: str, body: bytes) -> str:

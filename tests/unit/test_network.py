@@ -146,6 +146,14 @@ def test_another_address_breaks_connections(world: World) -> None:
     assert monitor.failed(began=99.0)
 
 
+def test_a_failure_that_a_suspension_caused_is_excused(world: World) -> None:
+    """The first that is heard of a suspension may be a connection that is gone, while the endpoint answers."""
+    monitor = world.over("a")
+    world.shared.changed(Change("woken after 300 s", breaking=True))
+    assert monitor.failed(began=99.0)
+    assert not monitor.failed(began=101.0)
+
+
 def test_silence_makes_us_ask_but_not_all_the_time(world: World) -> None:
     """Nobody tells of packets that are lost without a word: nothing that moves for seconds does."""
     monitor = world.over("a")

@@ -138,13 +138,13 @@ class NetworkMonitor:
         if self._off:
             return False
         self.tick()
-        if self.down_since is not None or (began is not None and began < self.broken_before):
+        if self._excuses(began):
             return True
         now = self._clock()  # what came before proves nothing: an outage begins after the last byte
         while self._ask(now) is None:
             if waiter is not None:
                 waiter.tick()
-        return self.down_since is not None
+        return self._excuses(began)
 
     def doubt(self, silence: float) -> None:
         """Note that nothing moves: if that lasts, the endpoint is asked beside the work, and `tick` concludes.
@@ -213,6 +213,9 @@ class NetworkMonitor:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _excuses(self, began: float | None) -> bool:
+        return self.down_since is not None or (began is not None and began < self.broken_before)
 
     def _look(self, not_before: float) -> list[tuple[Prober, Question]]:
         """The questions, asked at this second or later, of all endpoints in use."""

@@ -112,6 +112,7 @@ class Watch:
         with suppress(Exception):
             kernel = KernelEvents()
             try:
+                self._tell(Change("who listens now may have missed something"))
                 while not self._closed:
                     change = kernel.wait(TICK, wake)
                     self._take_turn()
