@@ -22,7 +22,7 @@ from jobs import await_
 from postgres import Postgres
 
 from hypersdk.exports import landing
-from hypersdk.fleet import engine, worker
+from hypersdk.fleet import dispatch, engine, worker
 from hypersdk.runs import presence
 from hypersdk.runs.database import Database
 from hypersdk.runs.store import RunStore
@@ -125,6 +125,7 @@ def site(
     importlib.import_module("hypersdk.fleet.worker")
     monkeypatch.setattr(engine, "POLL_EVERY", 0.2)
     monkeypatch.setattr(worker, "SPEAK_EVERY", 0.5)
+    monkeypatch.setattr(dispatch, "LOOK_EVERY", 0.2)
     emulator = start_emulator(instances=("web-01", "web-02"), disk_size=4 * MIB)
     name = f"site_{next(_numbers)}"
     postgres.execute(f"create database {name} template {prepared}")
