@@ -22,6 +22,7 @@ from hyperexport import INSTALLED, Ended, Hyperexport, Running, end_stragglers
 from postgres import Postgres
 
 import hypersdk.cli
+from hypersdk.transfer.journal import encode, records
 
 SCHEMA = json.loads((Path(hypersdk.cli.__file__).parent / "schemas" / "leftovers.schema.json").read_text())
 DELETES = ("DeleteImage", "DeleteObject", "AbortMultipartUpload")
@@ -456,9 +457,13 @@ def test_a_copy_under_way_is_never_cut(cloud: Emulator, hyper: Hyperexport, tmp_
 
 
 def test_a_journal_without_its_upload_is_swept(cloud: Emulator, hyper: Hyperexport) -> None:
-    """When somebody else has aborted the upload, only a file in the state directory is left, and goes."""
+    """When somebody else has aborted the upload, only a file in the state directory is left, and goes in time."""
     cut_copy(cloud, hyper, signal.SIGKILL)
     sweep(cloud)
+    assert kinds(gc(hyper, "--yes"), standing="unclear") == ["journal"]
+    (journal,) = Path(hyper.environ["HYPEREXPORT_STATE"] + ".uploads").iterdir()
+    head, *rest = records(journal.read_bytes())
+    journal.write_bytes(b"".join(map(encode, ({**head, "began": head["began"] - 3600}, *rest))))
     assert kinds(gc(hyper, "--yes"), standing="removable", deleted=True) == ["journal"]
     assert gc(hyper)["leftovers"] == []
 

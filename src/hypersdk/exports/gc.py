@@ -101,7 +101,7 @@ def search(rooms_in: RoomsIn, home: ExportRooms, places: Places, journals: str |
     unread = [*(one for sight in seen for one in sight.unread), *_beyond(home, known)]
     read_buckets = {str(one) for sight in seen for one in sight.buckets}
     return Report(
-        finds=tuple(sorted(with_journals(judged, cut, read_buckets), key=_order)),
+        finds=tuple(sorted(with_journals(judged, cut, read_buckets, home.now()), key=_order)),
         regions=tuple(visit.region for visit in visits),
         compartments=sum(len(sight.compartments) for sight in seen),
         buckets=len(read_buckets),

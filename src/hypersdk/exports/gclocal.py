@@ -50,7 +50,9 @@ def local_finds(known: Known) -> Iterator[Find]:
                 )
 
 
-def with_journals(finds: Iterable[Find], cut: Sequence[uploadjournal.Stored], read_buckets: set[str]) -> Iterator[Find]:
+def with_journals(
+    finds: Iterable[Find], cut: Sequence[uploadjournal.Stored], read_buckets: set[str], now: datetime
+) -> Iterator[Find]:
     """Uploads that our own journals know can be gone on with; a journal whose upload is no more is left over."""
     met = set()
     for find in finds:
@@ -62,7 +64,7 @@ def with_journals(finds: Iterable[Find], cut: Sequence[uploadjournal.Stored], re
         yield _resumable(find, journal)
     for journal in cut:
         if journal.path not in met and not journal.busy:
-            yield _lonely(journal, read_buckets)
+            yield _lonely(journal, read_buckets, now)
 
 
 def _is_of(journal: uploadjournal.Stored, find: Find) -> bool:
@@ -90,19 +92,22 @@ def copy_command(source: str, target: str) -> str:
     return shlex.join(["hyperexport", "cp", source, target])
 
 
-def _lonely(journal: uploadjournal.Stored, read_buckets: set[str]) -> Find:
+def _lonely(journal: uploadjournal.Stored, read_buckets: set[str], now: datetime) -> Find:
     intent = journal.contents.intent
+    began = datetime.fromtimestamp(intent.began, UTC)
     ref = cloud_ref(intent.target)
-    read = ref is not None and str(replace(ref, name="")) in read_buckets
     find = Find(
         rules.JOURNAL,
         journal.path,
         None,
         place=intent.target,
-        created=datetime.fromtimestamp(intent.began, UTC),
+        created=began,
         journal=journal.path,
     )
-    if read:
-        return replace(find, standing=rules.REMOVABLE, why=f"the upload to {intent.target} is no more")
-    why = f"the upload to {intent.target} cannot be seen from here: another region or profile?"
-    return replace(find, standing=rules.UNCLEAR, why=why)
+    if ref is None or str(replace(ref, name="")) not in read_buckets:
+        why = f"the upload to {intent.target} cannot be seen from here: another region or profile?"
+        return replace(find, standing=rules.UNCLEAR, why=why)
+    if now - began < rules.LISTED_AFTER:
+        why = f"the upload to {intent.target} is in no list yet, or no more: look again in an hour"
+        return replace(find, standing=rules.UNCLEAR, why=why)
+    return replace(find, standing=rules.REMOVABLE, why=f"the upload to {intent.target} is no more")

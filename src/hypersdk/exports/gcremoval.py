@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from hypersdk import errors
@@ -24,9 +24,6 @@ from hypersdk.runs.store import Drive, RunStore
 from hypersdk.storage.protocol import Upload
 from hypersdk.transfer import partial as partials
 from hypersdk.transfer.uploads import uploadjournal
-
-LISTED_AFTER = timedelta(hours=1)
-"""How long a create may be missing in a list at most; OCI's lists lag by seconds."""
 
 Key = tuple[str, str, str | None]
 
@@ -190,4 +187,4 @@ def _settle(home: ExportRooms, known: Known, report: Report, gone: Container[Key
 
 
 def _is_settled(home: ExportRooms, intent: Intent) -> bool:
-    return home.now() - datetime.fromisoformat(intent.created) >= LISTED_AFTER
+    return home.now() - datetime.fromisoformat(intent.created) >= rules.LISTED_AFTER

@@ -49,6 +49,9 @@ FOREIGN_AGE = timedelta(days=7)
 LEAST_FOREIGN_AGE = timedelta(days=1)
 """No younger: an export may take a day, as long as a link of it lives."""
 
+LISTED_AFTER = timedelta(hours=1)
+"""How long a create may be missing in a list at most; OCI's lists lag by seconds."""
+
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 _BELOW_STAGING = re.compile(rf"{re.escape(STAGING)}([0-9a-f]{{12}})/")
 _STAGED = re.compile(rf"{re.escape(STAGING)}([0-9a-f]{{12}})/export-image(-[a-z0-9]+)?\.[a-z0-9]+")
