@@ -22,15 +22,17 @@ def test_whatever_happens_one_drives_and_only_he_writes(postgres: Postgres) -> N
     """Leases that are taken, left, lost and challenged in any order: lease and epoch keep to their model."""
 
     class Machine(LeaseMachine):
-        @staticmethod
-        def make() -> str:
-            return postgres.database()
+        place = postgres.database()
 
         @staticmethod
         def drop(drive: Drive) -> None:
             # As if its process had had the number of ours, and were gone.
             machine, number, _, nonce = this_process("x").rsplit("/", 3)
-            gone = sa.update(schema.LEASES).values(process=f"{machine}/{number}/1/{nonce}")
+            gone = (
+                sa.update(schema.LEASES)
+                .where(schema.LEASES.c.run_id == drive.run_id)
+                .values(process=f"{machine}/{number}/1/{nonce}")
+            )
             drive.store.write(lambda connection: connection.execute(gone))
 
     Machine.TestCase.settings = settings(max_examples=8, stateful_step_count=25, deadline=None, database=None)

@@ -1,6 +1,5 @@
 """A run store in a SQLite file keeps the promises of every run store."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,7 @@ def test_whatever_happens_one_drives_and_only_he_writes(tmp_path: Path) -> None:
     """Leases that are taken, left, lost and challenged in any order: lease and epoch keep to their model."""
 
     class Machine(LeaseMachine):
-        @staticmethod
-        def make() -> str:
-            return str(Path(tempfile.mkdtemp(dir=tmp_path)) / "runs.sqlite")
+        place = str(tmp_path / "runs.sqlite")
 
         @staticmethod
         def drop(drive: Drive) -> None:
