@@ -15,6 +15,7 @@ from hypersdk.network import NetworkMonitor
 from hypersdk.retry import Retrier, RetryPolicy
 from hypersdk.vendors.oci.credentials import OciSettings
 from hypersdk.vendors.oci.login import Login
+from hypersdk.vendors.oci.session import Standing
 from hypersdk.waiting import Waiter
 
 
@@ -30,6 +31,7 @@ class Session:
     refreshed: int = 0
     forgotten: int = 0
     kind: str = "security_token"
+    standing: Standing = field(default_factory=Standing)
     settings: OciSettings = field(default_factory=lambda: OciSettings(profile="PROD"))
     now: datetime = datetime(2026, 11, 25, 14, 0, 0, tzinfo=UTC)
     expires: datetime | None = None
@@ -140,7 +142,7 @@ def test_a_session_that_is_about_to_end_is_reminded_of_once(session: Session) ->
     assert told == []
     session.now += timedelta(minutes=2)
     login.remind()
-    login.remind()
+    Login(session, told.append).remind()  # type: ignore[arg-type]  # in another thread of a fleet
     command = "`oci session refresh --profile PROD`"
     assert told == [
         events.Note(f"the session ends at 2026-11-25 14:11:00 UTC: {command} before that, and nothing has to wait")

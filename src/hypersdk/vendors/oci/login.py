@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -42,7 +41,6 @@ class Login:
     def __init__(self, session: OciSession, report: events.Reporter = events.null_reporter) -> None:
         self._session = session
         self._report = report
-        self._reminded: datetime | None = None
         parts = urlsplit(session.object_storage_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._seen = self._marks()
@@ -102,8 +100,8 @@ class Login:
         if session.kind != SECURITY_TOKEN or not session.ends_within(REMIND):
             return
         self.look()
-        if session.ends_within(REMIND) and session.expires != self._reminded:
-            self._reminded = session.expires
+        if session.ends_within(REMIND) and session.expires != session.standing.reminded:
+            session.standing.reminded = session.expires
             self._report(
                 events.Note(
                     f"the session ends at {session.expires:%Y-%m-%d %H:%M:%S} UTC: "

@@ -76,9 +76,15 @@ def _utc_now() -> datetime:
 
 @dataclass
 class Standing:
-    """Whether the service has accepted some credentials in a region; shared by all sessions of them."""
+    """What is known of some credentials in a region; shared by all sessions of them.
+
+    Attributes:
+        accepted: whether the service has accepted them.
+        reminded: the end, as its claims name it, of the token that somebody was reminded to renew last.
+    """
 
     accepted: bool = False
+    reminded: datetime | None = None
 
 
 class OciSession:
