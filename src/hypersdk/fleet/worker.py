@@ -268,6 +268,7 @@ class _Worker:
 
     def _requeue(self, claims: Iterator[Claim] | list[Claim]) -> None:
         for claim in claims:
+            self.post.seat.speak()
             run = self.post.runs.run(claim.run_id)
             queue = self._queue_of(run, claim)
             if claim.executor_id is not None or queue != claim.queue:

@@ -80,6 +80,17 @@ class Seat:
         """
         key = _key(executor_id)
         self._hang_up_on_silent(key)
+        with self._locked(key) as dead:
+            yield dead
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[bool]:
+        """Whether nobody else does the same now; inside nobody begins to."""
+        with self._locked(_key(f"\0{what}")) as free:
+            yield free
+
+    @contextmanager
+    def _locked(self, key: int) -> Iterator[bool]:
         if not self._ask("SELECT pg_try_advisory_lock(%s)", key):
             yield False
             return
@@ -88,12 +99,6 @@ class Seat:
         finally:
             with suppress(Exception):  # a lost connection is noticed where we speak next
                 self._ask("SELECT pg_advisory_unlock(%s)", key)
-
-    @contextmanager
-    def alone(self, what: str) -> Iterator[bool]:
-        """Whether nobody else does the same now; inside nobody begins to."""
-        with self.burying(f"\0{what}") as free:
-            yield free
 
     def _hang_up_on_silent(self, key: int) -> None:
         self._connection.execute(_HANG_UP, (key >> 32, key & 0xFFFFFFFF, SILENT))
