@@ -202,6 +202,8 @@ def test_destinations_that_are_taken_are_refused(hyper: Hyperexport) -> None:
     (hyper.folder / "web-01.qcow2").write_text("mine")
     (hyper.folder / "Web-02.qcow2").write_text("mine")
     assert "exists" in refused(plan(hyper, "--filter", "name=web-01", code=6))["web-01"]
+    inside = plan(hyper, "--filter", "name=web-01", "-o", "web-01.qcow2/sub/{name}/", code=6)
+    assert "web-01.qcow2 is no directory" in refused(inside)["web-01"]
     assert refused(plan(hyper, "--filter", "name=web-0?", "--overwrite", "--allow-shutdown")) == {}
     assert refused(plan(hyper, "--filter", "name=web-02", "--allow-shutdown")) == {}
 

@@ -187,6 +187,8 @@ def test_what_is_refused_anyway_collides_with_nothing() -> None:
             "no bucket - x",
         ),
         (vm("n" * 250), Asked(), Facts(), "longer than 255 bytes"),
+        (vm("\U0001f4be" * 64), Asked(output="{name}/x"), Facts(), "longer than 255 bytes"),
+        (vm("web"), Asked(output="full/{name}/"), Facts(blocked={"/work/full/web": Refusal("no", "x")}), "no - x"),
     ],
 )
 def test_what_is_known_to_fail_is_refused_before_anything_runs(

@@ -21,7 +21,7 @@ from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.places import others_hold_images, quota_reason
 from hypersdk.exports.plan import MANIFEST, ExportPlan, manifest_ref
-from hypersdk.exports.refusals import RUNNING, STOPPED
+from hypersdk.exports.refusals import RUNNING, STOPPED, Refusal
 from hypersdk.exports.result import is_manifest
 from hypersdk.model import Instance, Volume, format_size
 from hypersdk.storage.protocol import BucketFacts
@@ -142,22 +142,30 @@ def _local_destination(question: _Question) -> None:
 
 
 def _make_directory(question: _Question, directory: Path) -> None:
-    above = nearest_directory(directory)
+    if (refusal := why_not_made(directory)) is not None:
+        raise question.refuse(refusal.because, refusal.hint, str(directory))
+    if question.dry_run:
+        return
     try:
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise PermissionError(f"{above} cannot be written")
-        if not question.dry_run:
-            directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise question.refuse(
-            f"{directory} cannot be made: {why}", "choose another one with -o", str(directory)
-        ) from error
+        because = f"{directory} cannot be made: {error.strerror}"
+        raise question.refuse(because, "choose another one with -o", str(directory)) from error
+
+
+def why_not_made(directory: Path) -> Refusal | None:
+    """Why nothing could be written to a directory that is made if it is missing; None = it could, it seems."""
+    above = next(each for each in (directory, *directory.parents) if os.path.lexists(each))
+    if not above.is_dir():
+        return Refusal(f"{above} is no directory", "choose another one with -o")
+    if not os.access(above, os.W_OK | os.X_OK):
+        return Refusal(f"{above} cannot be written", "choose another one with -o")
+    return None
 
 
 def nearest_directory(path: Path) -> Path:
     """The directory itself, or the nearest one above it that is there."""
-    return next(each for each in (path, *path.parents) if each.is_dir())
+    return next(each for each in (path, *path.parents) if os.path.isdir(each))  # noqa: PTH112 - Path.is_dir raises where a name is too long
 
 
 def check_free_name(path: Path, *, overwrite: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Protocol, Self
 from hypersdk import errors, events
 from hypersdk.exports import refusals
 from hypersdk.exports.plan import ExportPlan
-from hypersdk.exports.preflight import check_free_name, nearest_directory
+from hypersdk.exports.preflight import check_free_name, nearest_directory, why_not_made
 from hypersdk.exports.refusals import Refusal
 from hypersdk.fleet import estimates
 from hypersdk.fleet.lists import Cloud, Job, read_all
@@ -130,6 +130,7 @@ class Looker:
             imageable=self._imageable(planned),
             buckets=self._buckets(planned),
             existing=frozenset(path for one in planned for path in one.paths if not _is_free(path)),
+            blocked=_blocked(planned),
             exported=exported,
             begun=begun,
             folding=_folding(planned),
@@ -211,6 +212,12 @@ def _is_free(path: str) -> bool:
     except OSError:
         return True  # a name that is too long, or a directory that must not be looked into: preflight says which
     return True
+
+
+def _blocked(planned: Sequence[Draft]) -> dict[str, Refusal]:
+    directories = {each for one in planned for each in one.directories}
+    found = {each: why_not_made(Path(each)) for each in directories}
+    return {each: refusal for each, refusal in found.items() if refusal is not None}
 
 
 def _folding(planned: Sequence[Draft]) -> Folding:

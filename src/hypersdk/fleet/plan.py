@@ -55,6 +55,11 @@ class Draft:
         return tuple(each for target in targets if target.path for each in (target.path, target.path + MANIFEST))
 
     @property
+    def directories(self) -> tuple[str, ...]:
+        """Local directories of these files."""
+        return tuple(dict.fromkeys(path.rpartition("/")[0] or "/" for path in self.paths))
+
+    @property
     def objects(self) -> tuple[ObjectRef, ...]:
         """Objects that will stay: disks and their manifests."""
         targets = self.plan.targets if self.plan else ()
@@ -78,6 +83,7 @@ class Facts:
         imageable: image OCID -> whether instances launched from it may be imaged; absent = not known, so they may.
         buckets: (region, "namespace/bucket") -> why it cannot be used.
         existing: local paths of the drafts that are there.
+        blocked: local directories that nothing can be written to -> why.
         exported: run key -> when its finished run ended, if the store has one.
         begun: run key -> the plan of the unfinished run that goes on.
         folding: which local names are the same to the file system.
@@ -89,6 +95,7 @@ class Facts:
     imageable: Mapping[str, bool] = field(default_factory=dict)
     buckets: Mapping[tuple[str, str], Refusal] = field(default_factory=dict)
     existing: frozenset[str] = frozenset()
+    blocked: Mapping[str, Refusal] = field(default_factory=dict)
     exported: Mapping[str, str] = field(default_factory=dict)
     begun: Mapping[str, ExportPlan] = field(default_factory=dict)
     folding: Folding = EXACT
@@ -223,11 +230,11 @@ def _draft(item: Item, around: Surroundings) -> Draft:
 
 def _check_names(plan: ExportPlan) -> None:
     for target in plan.targets:
-        name = os.path.basename(target.path or "") + MANIFEST  # noqa: PTH119 - text only
-        if len(os.fsencode(name)) > MAX_FILE_NAME:
-            raise errors.UsageError(
-                f"the file name {name} is longer than {MAX_FILE_NAME} bytes", hint="choose a shorter one"
-            )
+        for name in f"{target.path or ''}{MANIFEST}".split("/"):
+            if len(os.fsencode(name)) > MAX_FILE_NAME:
+                raise errors.UsageError(
+                    f"the file name {name} is longer than {MAX_FILE_NAME} bytes", hint="choose a shorter one"
+                )
         final = manifest_ref(target.final).name if target.final else ""
         if len(final.encode()) > MAX_OBJECT_NAME:
             raise errors.UsageError(
@@ -267,6 +274,8 @@ def _refusal(one: Draft, facts: Facts) -> Refusal | None:
             f"{item.region} takes no further custom image: the tenancy's quota is used up",
             "delete images that nobody needs (`hyperexport images list`), or ask Oracle to raise custom-image-count",
         )
+    if blocked := next((facts.blocked[each] for each in one.directories if each in facts.blocked), None):
+        return blocked
     taken = next((path for path in one.paths if path in facts.existing), None)
     if taken is not None and not item.options.overwrite:
         return Refusal(f"{taken} exists", "--overwrite replaces it, -o chooses another name")
