@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,11 @@ _TRIES = 30
 """To find a new file free for a moment."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SqliteBackend:
     """One SQLite file.
 
     Args:
         path: made with mode 0600 in a directory with mode 0700 if absent.
-        now: time of day, UTC.
 
     Raises:
         ConfigError: the file cannot be made, or its directory cannot hold locks.
@@ -45,10 +40,9 @@ class SqliteBackend:
 
     personal = True
 
-    def __init__(self, path: str | Path, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         self.place = str(self.path)
-        self.now = now or _utc_now
         self._locks = self.path.with_name(self.path.name + ".locks")
         try:
             self._file = self._make_files()
@@ -61,6 +55,10 @@ class SqliteBackend:
     def close(self) -> None:
         """See `Backend`."""
         self.engine.dispose()
+
+    def now(self) -> datetime:
+        """See `Backend`."""
+        return datetime.now(UTC)
 
     @contextlib.contextmanager
     def begin(self, *, reading: bool, hasty: bool = False) -> Iterator[sa.Connection]:
