@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 from hypersdk import errors
 from hypersdk.model import ConnectionSettings
@@ -36,6 +34,7 @@ from hypersdk.vendors.oci.credentials import (
 from hypersdk.vendors.oci.kinds.grant import Credentials, Grant, Who
 from hypersdk.vendors.oci.refusals import explain_skew
 from hypersdk.vendors.oci.renewal import Renewal
+from hypersdk.vendors.oci.signing import sign_request, signer_of_the_moment
 
 CLIENTS: Mapping[str, str] = {
     "ComputeClient": "oci.core",
@@ -219,7 +218,7 @@ class OciSession:
         connection = self.connection
         client = getattr(importlib.import_module(CLIENTS[cls_name]), cls_name)(
             {"region": self.region, "additional_user_agent": "hypersdk"},
-            signer=_signer_of_the_moment(lambda: self._renewal.current().signer),
+            signer=signer_of_the_moment(lambda: self._renewal.current().signer),
             service_endpoint=connection.endpoint,
             timeout=(connection.connect_timeout, connection.read_timeout),
             retry_strategy=NoneRetryStrategy(),
@@ -251,7 +250,9 @@ class OciSession:
             All headers to send, names in lower case. The part of reads is used again for a minute.
         """
         repeatable = method in {"GET", "HEAD"}
-        signed = self._signature(method, url) if repeatable else _sign(self._renewal.current().signer, method, url)
+        signed = (
+            self._signature(method, url) if repeatable else sign_request(self._renewal.current().signer, method, url)
+        )
         return {**{name.lower(): value for name, value in headers.items()}, **signed}
 
     def sign_json(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
@@ -266,7 +267,7 @@ class OciSession:
         Returns:
             All headers to send, names in lower case.
         """
-        signed = _sign(self._renewal.current().signer, method, url, body)
+        signed = sign_request(self._renewal.current().signer, method, url, body)
         return {**{name.lower(): value for name, value in headers.items()}, **signed}
 
     def _signature(self, method: str, url: str) -> dict[str, str]:
@@ -275,7 +276,7 @@ class OciSession:
             made, maker, signed = self._signatures.get((method, url), (0.0, None, {}))
             if maker is signer and self._clock() - made < SIGNATURE_LIFE:
                 return signed
-            signed = _sign(signer, method, url)
+            signed = sign_request(signer, method, url)
             if len(self._signatures) >= SIGNATURES_KEPT:
                 self._signatures.clear()
             self._signatures[(method, url)] = (self._clock(), signer, signed)
@@ -424,39 +425,3 @@ def credentials_of(settings: OciSettings, now: Callable[[], datetime] = _utc_now
     from hypersdk.vendors.oci.kinds.api_key import ApiKey
 
     return ApiKey(settings)
-
-
-def _sign(signer: Any, method: str, url: str, body: bytes | None = None) -> dict[str, str]:
-    parts = urlsplit(url)
-    # The SDK's signer takes a request of its HTTP library; such a request re-encodes the URL, this one does not.
-    request = SimpleNamespace(
-        method=method,
-        url=url,
-        path_url=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        headers={},
-        body=body,
-    )
-    if body is None:
-        signer.without_content_headers(request)
-        return {name: request.headers[name] for name in ("date", "host", "authorization")}
-    request.headers |= {"content-type": "application/json", "content-length": str(len(body))}
-    getattr(signer, "with_content", signer)(request)
-    return dict(request.headers)
-
-
-def _signer_of_the_moment(current: Callable[[], Any]) -> Any:
-    """A signer for the SDK's clients that signs with what is good when a request is made, not when the client was.
-
-    It is one of the SDK's signers for tokens, since for those its clients demand no API key's facts beside it, and do
-    not renew or repeat by themselves.
-    """
-    from oci.auth.signers import SecurityTokenSigner
-
-    class SignerOfTheMoment(SecurityTokenSigner):  # type: ignore[misc]  # the SDK ships no types
-        def __init__(self) -> None:
-            pass  # nothing of its own to sign with
-
-        def __call__(self, request: Any, enforce_content_headers: bool = True) -> Any:
-            return current()(request, enforce_content_headers)
-
-    return SignerOfTheMoment()

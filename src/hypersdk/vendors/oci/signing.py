@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,3 +72,47 @@ class ApiKeySigner:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return Signer(*self._who, None, private_key_content=opened)
+
+
+def sign_request(signer: Any, method: str, url: str, body: bytes | None = None) -> dict[str, str]:
+    """The headers that sign a request which the SDK does not send.
+
+    Args:
+        signer: of the SDK, or one of ours.
+        method: "GET", ...
+        url: exactly as it goes on the wire.
+        body: JSON that is signed, too; None = the body is not.
+    """
+    parts = urlsplit(url)
+    # The SDK's signer takes a request of its HTTP library; such a request re-encodes the URL, this one does not.
+    request = SimpleNamespace(
+        method=method,
+        url=url,
+        path_url=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        headers={},
+        body=body,
+    )
+    if body is None:
+        signer.without_content_headers(request)
+        return {name: request.headers[name] for name in ("date", "host", "authorization")}
+    request.headers |= {"content-type": "application/json", "content-length": str(len(body))}
+    getattr(signer, "with_content", signer)(request)
+    return dict(request.headers)
+
+
+def signer_of_the_moment(current: Callable[[], Any]) -> Any:
+    """A signer for the SDK's clients that signs with what is good when a request is made, not when the client was.
+
+    It is one of the SDK's signers for tokens, since for those its clients demand no API key's facts beside it, and do
+    not renew or repeat by themselves.
+    """
+    from oci.auth.signers import SecurityTokenSigner
+
+    class SignerOfTheMoment(SecurityTokenSigner):  # type: ignore[misc]  # the SDK ships no types
+        def __init__(self) -> None:
+            pass  # nothing of its own to sign with
+
+        def __call__(self, request: Any, enforce_content_headers: bool = True) -> Any:
+            return current()(request, enforce_content_headers)
+
+    return SignerOfTheMoment()
