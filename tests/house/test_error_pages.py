@@ -37,6 +37,7 @@ def test_every_kind_of_error_tells_what_to_do(pages: ModuleType) -> None:
     assert len(set(codes)) == len(codes)
     for kind in pages.kinds():
         assert kind.causes, kind
+        assert all(" " in cause for cause in kind.causes), f"{kind}: causes are sentences, in a tuple"
         assert not kind.remedy.endswith("."), kind
         assert "\n" not in kind.remedy + kind.example, kind
 
