@@ -26,6 +26,9 @@ DISK = 4 * MIB
 PART = {"HYPEREXPORT_TRANSFER_PART_SIZE": "192KiB", "HYPEREXPORT_TRANSFER_PARALLEL": "2"}
 MAX_PAGE = 1000
 
+AT_START = 0.3
+"""Share of the kills that may hit a worker which has not begun anything yet."""
+
 PASSING: tuple[tuple[str, dict[str, Any]], ...] = (
     ("error", {"status": 503, "code": "ServiceUnavailable"}),
     ("error", {"status": 429, "code": "TooManyRequests", "headers": {"retry-after": "0"}}),
@@ -169,6 +172,7 @@ class Storm:
         fleet = self.hyper.start(*line)
         self.workers = [self._worker() for _ in range(weather.workers)]
         began = time.monotonic()
+        self._rest(weather.patience, fleet, lambda: any(_is_busy(worker) for worker in self.workers))
         while not fleet.ended():
             assert time.monotonic() - began < weather.patience, f"not done after {weather.patience} s: {self._story()}"
             self._rest(self._chance.uniform(0.05, weather.pause), fleet)
@@ -182,9 +186,9 @@ class Storm:
     def _worker(self) -> Running:
         return self.hyper.start("worker", "--slots", str(self.weather.slots), "-v")
 
-    def _rest(self, seconds: float, fleet: Running) -> None:
+    def _rest(self, seconds: float, fleet: Running, enough: Callable[[], bool] = lambda: False) -> None:
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not fleet.ended():
+        while time.monotonic() < end and not fleet.ended() and not enough():
             time.sleep(0.02)
             for number, worker in enumerate(self.workers):
                 if worker.ended():  # its supervisor starts it again
@@ -198,7 +202,10 @@ class Storm:
             self.emulator.start()
             self._declare_faults()
             return
-        number = self._chance.randrange(len(self.workers))
+        numbers = [number for number, worker in enumerate(self.workers) if _is_busy(worker)]
+        if not numbers or self._chance.random() < AT_START:
+            numbers = list(range(len(self.workers)))
+        number = self._chance.choice(numbers)
         self.workers[number].kill()
         self.told.killed["worker"] += 1
         self.workers[number] = self._worker()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hypersdk.fleet.engine import Ending, JobQueue, Server
+from hypersdk.fleet.engine import Server
 from hypersdk.runs.presence import take_seat
 
 SECONDS = 20.0
@@ -54,13 +54,13 @@ class Workers:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             seat = take_seat(self.url, host)
 
-            def work(job_id: str) -> Ending:
+            def work(job_id: str) -> str:
                 self._write(f"{job_id} {seat.executor_id} start {time.monotonic()}")
                 time.sleep(seconds)
                 self._write(f"{job_id} {seat.executor_id} stop {time.monotonic()}")
-                return Ending("done")
+                return "done"
 
-            Server(self.url, seat, slots, JobQueue(self.url), work).launch()
+            Server(self.url, seat, slots, work).launch()
             threading.Event().wait()
         except BaseException:
             traceback.print_exc()

@@ -80,21 +80,6 @@ class Claim:
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What a worker says of a job.
-
-    Args:
-        word: how the run ended, or why it goes on elsewhere: for people.
-        queue: where it goes on; None = it has ended.
-        delay: seconds before which it must not go on.
-    """
-
-    word: str
-    queue: str | None = None
-    delay: float = 0.0
-
-
 def fleet_queue(fleet_id: str) -> str:
     """The queue of a fleet."""
     return FLEET + fleet_id
@@ -271,11 +256,11 @@ class Server:
         url: of the run store: postgresql://...
         seat: that we hold.
         slots: how many jobs at once.
-        jobs: where a run goes on that has not ended here.
-        work: carries one out, in a thread of the engine: job id -> how it ended.
+        work: carries one out, in a thread of the engine: job id -> a word about its end. It must not raise: a job
+            that it raises for is never carried out again.
     """
 
-    def __init__(self, url: str, seat: Seat, slots: int, jobs: JobQueue, work: Callable[[str], Ending]) -> None:
+    def __init__(self, url: str, seat: Seat, slots: int, work: Callable[[str], str]) -> None:
         _make_safe()
         from dbos import DBOS, DBOSPortableJSONSerializer
         from dbos._sys_db import SystemDatabase
@@ -302,10 +287,7 @@ class Server:
         @DBOS.step(name=STEP)
         def carry_out(job_id: str) -> str:
             try:
-                ending = work(job_id)
-                if ending.queue is not None:
-                    jobs.hand_on(jobs.claim(job_id), ending.queue, ending.delay)
-                return ending.word
+                return work(job_id)
             finally:
                 self._claims.ended(job_id)
 

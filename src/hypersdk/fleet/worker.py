@@ -24,7 +24,7 @@ from hypersdk.exports.whereabouts import HOST_GRACE, Course
 from hypersdk.fleet import windows
 from hypersdk.fleet.claims import HOST
 from hypersdk.fleet.crew import OpenRooms, Watch
-from hypersdk.fleet.engine import Claim, Ending, JobQueue, Server, fleet_queue, host_queue
+from hypersdk.fleet.engine import Claim, JobQueue, Server, fleet_queue, host_queue
 from hypersdk.fleet.nouns import FAILED, INTERRUPTED, Limits, Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.fleet.work import INTERNAL_CODE, carry_out, end_queued, outcome_of, write_down
@@ -96,7 +96,7 @@ def serve(post: Post, stop: StopFlag) -> None:
     """
     with JobQueue(post.url) as jobs:
         worker = _Worker(post, jobs)
-        server = Server(post.url, post.seat, post.slots, jobs, worker.work)
+        server = Server(post.url, post.seat, post.slots, worker.work)
         # What our own seat left behind when its former process died; the engine would give it to anybody.
         worker.hand_back()
         discard_left(post.runs.runs())
@@ -108,6 +108,21 @@ def serve(post: Post, stop: StopFlag) -> None:
         worker.stop()
         worker.hand_back()
         worker.left = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What a worker says of a job.
+
+    Args:
+        word: how the run ended, or why it goes on elsewhere: for people.
+        queue: where it goes on; None = it has ended.
+        delay: seconds before which it must not go on.
+    """
+
+    word: str
+    queue: str | None = None
+    delay: float = 0.0
 
 
 @dataclass
@@ -123,17 +138,23 @@ class _Worker:
 
     # ---- the engine's threads
 
-    def work(self, job_id: str) -> Ending:
+    def work(self, job_id: str) -> str:
         """Carry out a job: what the engine calls."""
         try:
             with self._flag(job_id) as flag:
                 ending = self._ending(job_id, flag)
+            if ending.queue is not None and not self.stopping:
+                self.jobs.hand_on(self.jobs.claim(job_id), ending.queue, ending.delay)
+        except (errors.ConfigError, errors.PassingError) as error:
+            # The queue or the run store; what an export meets is in its outcome.
+            self.post.note(f"job {job_id}: {error}")
+            self.post.end_process(errors.PassingError.exit_code)
         except Exception as error:  # noqa: BLE001 - an item must not be left without an end
             ending = self._faulty(job_id, error)
         if self.stopping:
             # Nothing must be recorded of a job that we hand back; this thread ends with the process.
             threading.Event().wait()
-        return ending
+        return ending.word
 
     def _faulty(self, job_id: str, error: Exception) -> Ending:
         """A fault of the program ends its export; if not even that can be written, the process."""
