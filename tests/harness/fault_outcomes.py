@@ -177,8 +177,8 @@ and of three files up (PutObject), `cp` of an object from one bucket to another 
 
 - `right`: it succeeds, with the right bytes. After the slash stands what comes if the fault does not go away.
 - A number is the exit status of the command, behind it stands the error of the library.
-- `Interrupted`: it waits for the cloud or for a login, without an end of its own; somebody stopped it, and the same command
-  resumes.
+- `Interrupted`: it waits for the cloud or for a login, without an end of its own; somebody stopped it, and the same
+  command resumes.
 - `believed`: the service itself says something wrong, and nothing else says otherwise; a read that follows a wrong
   look at an object is refused.
 - `-`: there is no such fault for this call, or it would say again what another column says.
