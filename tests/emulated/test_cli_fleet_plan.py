@@ -271,6 +271,19 @@ def test_what_was_exported_is_known_the_next_time(start_emulator: START, tmp_pat
     assert emulator.remote.leftovers() == {} or not any(emulator.remote.leftovers().values())
 
 
+def test_what_was_interrupted_goes_on_in_the_plan(start_emulator: START, tmp_path: Path) -> None:
+    """An unfinished run of the same export is named instead of being refused for what it began; --new plans anew."""
+    emulator = start_emulator(instances=("a",), disks=1, disk_size=4 << 20, assume={"lock-minutes": 0})
+    hyper = Hyperexport(emulator, tmp_path)
+    emulator.fault("ExportImage", "error", times="any", status=500, code="InternalServerError")
+    interrupted = hyper.export("a")
+    assert interrupted.code == 8, interrupted.err
+    run_id = hyper.run("runs", "list", "--json").json["runs"][0]["run_id"]
+    assert plan(hyper, "--filter", "name=a")["items"][0]["note"] == f"run {run_id} goes on"
+    assert plan(hyper, "--filter", "name=a", "--new")["items"][0]["note"] is None
+    assert plan(hyper, "--filter", "name=a", "-o", "elsewhere/")["items"][0]["note"] is None
+
+
 def test_what_an_earlier_fleet_did_not_export_is_planned_anew(start_emulator: START, tmp_path: Path) -> None:
     """What was refused may be allowed now; destinations, sizes and reasons are those of today; the rest is settled."""
     emulator = start_emulator(instances={"a": "RUNNING", "b": "TERMINATED"}, disks=1, disk_size=4 << 20)
