@@ -236,7 +236,7 @@ def test_places_of_the_exporter_are_waited_for(
     start_emulator: Callable[..., Emulator], config_of: Callable[[Emulator], Config], tmp_path: Path
 ) -> None:
     """With one place in the region exports queue up for it, say so, and spend nothing on it."""
-    emulator = start_emulator(instances=NAMES[:3], change=lambda value: value.update(timing=SLOW_EXPORT))
+    emulator = start_emulator(instances=NAMES[:2], change=lambda value: value.update(timing=SLOW_EXPORT))
     config = replace(config_of(emulator), limits=CloudLimits(exports_per_region=1))
     reasons, exporting, most = set[str](), set[int](), [0]
 
@@ -249,8 +249,8 @@ def test_places_of_the_exporter_are_waited_for(
         elif isinstance(event, events.StepFinished) and event.step == "await-object":
             exporting.discard(turn.number)
 
-    outcomes = export_fleet(plan_of(config, tmp_path, *NAMES[:3]), config, watch=Seen(look))
-    assert [each.kind for each in outcomes] == ["done"] * 3
+    outcomes = export_fleet(plan_of(config, tmp_path, *NAMES[:2]), config, watch=Seen(look))
+    assert [each.kind for each in outcomes] == ["done"] * 2
     assert most == [1]
     assert f"1 of 1 exports in {REGION} are running" in reasons
     with open_runs(config) as runs:
@@ -262,7 +262,7 @@ def test_a_used_up_image_quota_is_waited_for(
 ) -> None:
     """Where only our own runs use up the quota of images, the others wait for room instead of being refused."""
     emulator = start_emulator(
-        instances=NAMES[:3], change=lambda value: value.update(limits={"custom-image-count": 1}, timing=SLOW_EXPORT)
+        instances=NAMES[:2], change=lambda value: value.update(limits={"custom-image-count": 1}, timing=SLOW_EXPORT)
     )
     config, reasons = config_of(emulator), set[str]()
 
@@ -270,7 +270,7 @@ def test_a_used_up_image_quota_is_waited_for(
         if isinstance(event, events.Waiting) and event.reason:
             reasons.add(event.reason)
 
-    outcomes = export_fleet(plan_of(config, tmp_path, *NAMES[:3]), config, watch=Seen(look))
+    outcomes = export_fleet(plan_of(config, tmp_path, *NAMES[:2]), config, watch=Seen(look))
     assert [(each.kind, each.detail) for each in outcomes if each.kind != "done"] == []
     assert any("quota of custom images" in reason for reason in reasons)
     assert clean(emulator)
@@ -311,7 +311,7 @@ def test_a_store_that_breaks_ends_all_of_it_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Where nothing can be written down any more, everything stops, no thread stays, and the error is the store's."""
-    emulator = start_emulator(instances=NAMES[:3])
+    emulator = start_emulator(instances=NAMES[:2])
     config, before = config_of(emulator), threading.active_count()
 
     def broken(*_arguments: object, **_facts: object) -> bool:
@@ -319,7 +319,7 @@ def test_a_store_that_breaks_ends_all_of_it_at_once(
 
     monkeypatch.setattr(fleets, "end_item", broken)
     with pytest.raises(errors.ConfigError, match="the run store is gone"):
-        export_fleet(plan_of(config, tmp_path, *NAMES[:3]), config)
+        export_fleet(plan_of(config, tmp_path, *NAMES[:2]), config)
     assert threading.active_count() == before
 
 
@@ -394,12 +394,12 @@ def test_a_fleet_on_one_machine_with_a_shared_store(
     start_emulator: Callable[..., Emulator], config_of: Callable[[Emulator], Config], tmp_path: Path, postgres: Postgres
 ) -> None:
     """With the run store in Postgres the same crew does the same, places counted there; given again all is skipped."""
-    emulator = start_emulator(instances=NAMES[:3])
+    emulator = start_emulator(instances=NAMES[:2])
     config = replace(
         config_of(emulator), state=postgres.database(), limits=CloudLimits(exports_per_region=1, exports_per_bucket=1)
     )
-    plan = plan_of(config, tmp_path, *NAMES[:3])
-    assert [each.kind for each in export_fleet(plan, config)] == ["done"] * 3
+    plan = plan_of(config, tmp_path, *NAMES[:2])
+    assert [each.kind for each in export_fleet(plan, config)] == ["done"] * 2
     assert {each.kind for each in export_fleet(plan, config)} == {"skipped"}
     with open_runs(config) as runs:
         assert slots.taken(runs) == {}
