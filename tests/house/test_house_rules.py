@@ -90,10 +90,13 @@ def test_retry_is_decided_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import hypersdk", {"oci", "pycurl", "sqlalchemy", "yaml", "click", "rich", "pydantic", "aiohttp"}),
+        (
+            "import hypersdk",
+            {"oci", "pycurl", "sqlalchemy", "yaml", "click", "rich", "pydantic", "aiohttp", "pyroute2"},
+        ),
         (
             "import hypersdk.cli; hypersdk.cli.run(['--help'])",
-            {"oci", "pycurl", "sqlalchemy", "yaml", "rich", "aiohttp", "cryptography"},
+            {"oci", "pycurl", "sqlalchemy", "yaml", "rich", "aiohttp", "pyroute2", "cryptography"},
         ),
         (
             "import hypersdk.cli; hypersdk.cli.run(['cp', '--help'])",
@@ -104,6 +107,7 @@ def test_retry_is_decided_in_one_place() -> None:
                 "yaml",
                 "rich",
                 "aiohttp",
+                "pyroute2",
                 "cryptography",
                 "hypersdk.transfer.copies.copyplan",
             },
