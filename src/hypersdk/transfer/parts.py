@@ -39,6 +39,9 @@ from hypersdk.wire.request import Reply
 ADVANCE = 64 * 1024
 """Bytes by which a try must be further than all before it, so that the attempts are counted anew."""
 
+LOOK_EVERY = 0.05
+"""Shortest time in seconds between two looks at who moves: with small objects there are thousands of turns a second."""
+
 TURN = 0.25
 """Longest time in seconds between two looks at stop flag and hooks while bytes flow."""
 
@@ -124,6 +127,7 @@ class PartLoop:
         self._logins = 0
         self._arrived = 0
         self._next_tick = 0.0
+        self._next_look = 0.0
         self._seen: dict[str, int] = {}  # bytes by endpoint, as last told to its governor
         self._lookout = Lookout()
         self._pulse = Pulse()
@@ -202,17 +206,20 @@ class PartLoop:
             governor = self._wire.governor.of(endpoint)
             governor.moved(moved - before, now, busy=len(self._flying) >= governor.level)
 
-    def _hear(self) -> None:
+    def _hear(self, completions: list[Completion]) -> None:
         """Bytes that came prove the network up; those that went may stand in a buffer of ours."""
-        if (received := self._wire.received) != self._received:
+        received = self._wire.received
+        if received != self._received or any(each.reply is not None for each in completions):
             self._received = received
             self._retrier.monitor.heard()
 
     def _look(self) -> None:
         """Drop who is dead, stuck, or much slower than its peers; if nothing moves, have the endpoint asked."""
-        self._hear()
-        measured, others = self._flights()
         monitor, now = self._retrier.monitor, self._retrier.waiter.clock()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY
+        measured, others = self._flights()
         silence = self._pulse.feel([*measured, *others], now)
         if not self._wire.limited:
             monitor.doubt(silence)
@@ -313,13 +320,13 @@ class PartLoop:
             waiter.tick()
 
     def _serve(self, completions: list[Completion]) -> None:
+        self._hear(completions)  # before any failure among them makes the endpoint be asked
         for completion in completions:
             assert isinstance(completion.token, int)
             this = self._flying.pop(completion.token)
             if completion.waited is not None:
                 self._wire.governor.of(completion.endpoint).answered(completion.waited)
             if completion.reply is not None:
-                self._retrier.monitor.heard()
                 self._refreshed_in_vain = False
                 self._logins = 0
                 if self._retrier.login is not None:
@@ -421,7 +428,6 @@ class PartLoop:
             if not serving:  # who is told that a part failed may tick, too
                 serving = True
                 self._serve(self._wire.completed(0))
-                self._hear()
                 serving = False
 
         self._lookout.forget()
