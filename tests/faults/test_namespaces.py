@@ -180,7 +180,7 @@ def test_a_name_server_that_is_gone_is_an_outage(site: Site) -> None:
     source = site.provider.put("names", BODY)
     began = site.carried()
     running = site.start("cp", source, "back", names=site.far, host="cloud.example")
-    site.seconds_until_it_moves(began + 5 * MIB, running)
+    site.seconds_until_it_moves(began + 2 * MIB, running)
     site.lose("output udp dport 53")
     site.provider.restart()
     running.says(r"network down since \d\d:\d\d \(http://cloud.example:\d+: (its name is not known|no answer)\)")

@@ -112,7 +112,7 @@ class Watch:
         with suppress(Exception):
             kernel = KernelEvents()
             try:
-                self._tell(Change("who listens now may have missed something"))
+                self._tell(Change("who listens now may have missed something", breaking=True))
                 while not self._closed:
                     change = kernel.wait(TICK, wake)
                     self._take_turn()

@@ -266,6 +266,10 @@ class Wire:
 
     def abandon(self, token: Hashable) -> None:
         """Drop a request; its connection is closed, no completion comes. Unknown tokens are fine."""
+        if token in self._flying and self._flying[token][1].source is not None:
+            from hypersdk.wire import survival
+
+            survival.take_back(self._flying[token][0])
         self._drop(token)
         self._done = [completion for completion in self._done if completion.token != token]
 

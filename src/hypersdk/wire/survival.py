@@ -6,6 +6,8 @@ requests (`Wire.call`) and to connections that wait for their next one; bodies o
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from typing import Any
 
@@ -64,3 +66,19 @@ def pass_over_dead(handle: Any, monitor: NetworkMonitor) -> None:
         handle.setopt(pycurl.FRESH_CONNECT, 1)
     elif since < POOLED:
         handle.setopt(pycurl.MAXAGE_CONN, int(since))
+
+
+def take_back(handle: Any) -> None:
+    """Have the connection of a request cut when it is closed, so that what still stands in its buffer is never sent.
+
+    Else the kernel goes on sending after the close, and a part of an upload that was given up may arrive after the try
+    that took its place, and replace it behind our back.
+    """
+    descriptor = handle.getinfo(pycurl.ACTIVESOCKET)
+    if descriptor < 0:
+        return
+    connection = socket.socket(fileno=descriptor)
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    finally:
+        connection.detach()
