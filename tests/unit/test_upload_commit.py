@@ -28,9 +28,16 @@ class OneObject:
     commits: list[ObjectInfo | errors.HypersdkError]
     there: ObjectInfo | None = None
     deleted: list[str | None] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    named: list[list[str]] = field(default_factory=list)
 
-    def commit(self, _upload: Upload, _parts: list[Part], _condition: PutCondition) -> ObjectInfo:
+    def list_parts(self, _upload: Upload) -> list[Part]:
+        """Parts as they stand."""
+        return self.parts
+
+    def commit(self, _upload: Upload, parts: list[Part], _condition: PutCondition) -> ObjectInfo:
         """The next ending."""
+        self.named.append([part.etag for part in parts])
         ending = self.commits.pop(0)
         if isinstance(ending, errors.HypersdkError):
             raise ending
@@ -68,6 +75,20 @@ def test_lost_reply_is_looked_for(error):
     for other in (None, BAD, SHORT, SILENT):
         with pytest.raises(type(error)):
             commit(OneObject([errors.NetworkError("cut"), error], there=other))
+
+
+def test_a_part_that_was_overtaken_is_named_anew():
+    """A try that was given up may arrive late: the parts are listed, and the checksum of the whole decides."""
+    refused = errors.RequestRefused("400", service_code="InvalidUploadPart")
+    late = [Part(1, "a2", 6), Part(2, "b", 4)]
+    store = OneObject([refused, GOOD], parts=late)
+    assert commit(store) == GOOD
+    assert store.named == [["a", "b"], ["a2", "b"]]
+    with pytest.raises(errors.VerificationError):
+        commit(OneObject([refused, SILENT], there=SILENT, parts=late))
+    for there, error in ((late[:1], refused), (late, errors.RequestRefused("400", service_code="Other"))):
+        with pytest.raises(errors.RequestRefused):
+            commit(OneObject([error, GOOD], parts=there))
 
 
 @pytest.mark.parametrize("found", [BAD, SHORT])

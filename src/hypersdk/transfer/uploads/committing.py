@@ -51,7 +51,12 @@ def commit_checked(
     """
     ref, mine = upload.ref, as_checksum(crc)
     try:
-        info = retrier.call(f"commit upload of {ref}", lambda: store.commit(upload, parts, condition))
+        try:
+            info = retrier.call(f"commit upload of {ref}", lambda: store.commit(upload, parts, condition))
+        except errors.RequestRefused as error:
+            again = _overtaken(store, upload, parts, error, retrier)
+            info = retrier.call(f"commit upload of {ref}", lambda: store.commit(upload, again, condition))
+            proven = False
     except (errors.NotFoundError, errors.PreconditionFailed, errors.AlreadyExists):
         # An earlier try may have been carried out although its reply was lost.
         found = look(store, ref, retrier)
@@ -67,6 +72,24 @@ def commit_checked(
             store.delete(ref, if_match=info.etag or None)
         raise
     return info
+
+
+def _overtaken(
+    store: Store, upload: Upload, parts: Sequence[Part], error: errors.RequestRefused, retrier: Retrier
+) -> list[Part]:
+    """The parts as they stand, where a try that was given up arrived after the one that took its place.
+
+    It had the same bytes, which the service's checksum of the whole then has to prove.
+
+    Raises:
+        RequestRefused: the commit was refused for another reason.
+    """
+    if error.service_code != "InvalidUploadPart":
+        raise error
+    there = retrier.call(f"list parts of {upload.ref}", lambda: list(store.list_parts(upload)))
+    if {part.number: part.size for part in there} != {part.number: part.size for part in parts}:
+        raise error
+    return there
 
 
 def _expect_same(info: ObjectInfo, size: int, mine: Checksum, *, proven: bool) -> None:
