@@ -224,6 +224,20 @@ def test_abandoned_requests_complete_never(wire):
         assert outcome(wire, ranged(server))[1] == BODY[1000:200_000]
 
 
+def test_an_abandoned_body_is_taken_back(wire):
+    """What stands in the buffer of an upload that is given up is never sent: it would arrive behind its next try."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+        body = Source(1 << 30, lambda _, size: bytes(min(size, 1 << 20)))
+        wire.submit(Request("PUT", Secret(url), "x"), body=body, token="t")
+        assert wire.completed(0.3) == []
+        peer, _ = server.accept()
+        wire.abandon("t")
+        peer.settimeout(10)
+        with peer, pytest.raises(ConnectionResetError):
+            all(iter(lambda: peer.recv(1 << 20), b""))
+
+
 def test_bodies_are_sent_whole(wire):
     """A body from memory or from a source arrives whole; the signature goes along and costs no Expect round trip."""
 
