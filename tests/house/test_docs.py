@@ -11,11 +11,13 @@ A page's commands stand in fenced blocks:
     ```python            a program, run like the commands; `/backup` stands for a directory
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,7 +96,16 @@ def rehearsal(tmp_path: pathlib.Path) -> Iterator[dict[str, str]]:
         "OCI_METADATA_BASE_URL": emulator.metadata,
         "HYPEREXPORT_RETRY_INITIAL_DELAY": "0.1s",
     }
+    end_all_of(home)
     emulator.stop()
+
+
+def end_all_of(home: pathlib.Path) -> None:
+    """End what a page left in the background because one of its commands failed."""
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("page", with_blocks("console exec"), ids=name_of)
