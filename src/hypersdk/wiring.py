@@ -245,7 +245,7 @@ class Wiring:
         """
         home = self.in_region(region)
         other = Wiring(home.config, waiter, home.monitor)
-        other._home, other._twin = self, home
+        other._home, other._twin, other.command = self, home, self.command
         return other
 
     @cached_property

@@ -190,10 +190,17 @@ def test_ctrl_c_keeps_everything_for_the_same_command(start_emulator: Callable[.
     emulator.control("POST", "release", {"all": True})
     assert ended.code == 130, ended.err
     assert fleet_of(ended)["counts"]["interrupted"] >= 2
-    assert ended.err.splitlines()[-1] == "the same command goes on with it"
+    *_, stays, cancel, last = ended.err.splitlines()
+    assert last == "the same command goes on with it"
+    assert stays.startswith("stays in the tenancy for them: ")
+    assert cancel == f"clean up: hyperexport runs cancel {fleet_of(ended)['fleet_id']}"
+    assert any(line.startswith("image ") for line in fleet_of(ended)["stays_in_tenancy"])
     again = hyper.run(*FLEET, "--json")
     assert again.code == 0, again.err
     assert fleet_of(again)["fleet_id"] == fleet_of(ended)["fleet_id"]
+    assert fleet_of(again)["stays_in_tenancy"] == []
+    shown = hyper.run("runs", "show", fleet_of(again)["items"][0]["run_id"])
+    assert "begun by `hyperexport fleet " in shown.out
     assert made(emulator) == ONE_EACH
     assert clean(emulator)
 

@@ -18,10 +18,13 @@ from hypersdk.cli.jsonl import JsonLines
 from hypersdk.cli.outcomes import WELL, code_of
 from hypersdk.cli.output import Output, printable
 from hypersdk.exports.api import plan_of
+from hypersdk.exports.cleanup import Leftover, leftovers
 from hypersdk.fleet import dispatch, local
 from hypersdk.fleet.crew import Watch
 from hypersdk.fleet.nouns import INTERRUPTED, OUTCOMES, FleetPlan, Item, Outcome
+from hypersdk.model import format_size
 from hypersdk.runs.records import Fleet
+from hypersdk.runs.store import RunStore
 
 COLUMNS = ("number", "instance_name", "outcome", "code", "detail")
 
@@ -71,10 +74,12 @@ def execute(
     outcomes = _watched(context, fleet, items, told, lines)
     code = code_of([(each.kind, each.exit_code) for each in outcomes], allow_empty=allow_empty)
     result = _result(fleet, [_row(items[each.number], each) for each in outcomes])
+    left = _left(wiring.runs, outcomes)
+    result |= {"stays_in_tenancy": [str(one) for one in left]}
     result |= {"seconds": round(time.monotonic() - began, 3), "exit_code": code}
     if lines is not None:
         lines("ended", {"exit_code": code, "result": result, "error": None})
-    _print(out, result, as_lines=lines is not None)
+    _print(out, result, left, as_lines=lines is not None)
     return code
 
 
@@ -120,7 +125,12 @@ def _result(fleet: Fleet, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _print(out: Output, result: Mapping[str, Any], *, as_lines: bool) -> None:
+def _left(runs: RunStore, outcomes: Sequence[Outcome]) -> list[Leftover]:
+    unfinished = [each.run_id for each in outcomes if each.kind not in WELL and each.run_id is not None]
+    return [one for run_id in unfinished for one in leftovers(runs, run_id)]
+
+
+def _print(out: Output, result: Mapping[str, Any], left: Sequence[Leftover], *, as_lines: bool) -> None:
     rows, counts, retry = result["items"], result["counts"], result["retry"]
     if out.as_json:
         out.json({"fleet": result})
@@ -128,6 +138,10 @@ def _print(out: Output, result: Mapping[str, Any], *, as_lines: bool) -> None:
         out.table("items", [row for row in rows if out.verbose or row["outcome"] not in WELL], COLUMNS)
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing was selected"
     _tell(out, f"fleet {result['fleet_id']}: {said}", loud=retry is not None or not rows)
+    if left:
+        size = format_size(sum(one.size or 0 for one in left))
+        out.note(f"stays in the tenancy for them: {len(left)} things of {size}, listed by hyperexport gc")
+        out.note(f"clean up: hyperexport runs cancel {result['fleet_id']}")
     if counts[INTERRUPTED]:
         out.note("the same command goes on with it")
     elif retry is not None:
