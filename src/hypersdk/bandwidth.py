@@ -7,6 +7,7 @@ next one; with days `Mon-08:00,512K Fri-19:00,off` it spans the week.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +61,7 @@ class Timetable:
 
 
 class Bucket:
-    """Says how long to wait so that a rate is kept, whoever moves the bytes. Bytes that moved already are a debt.
+    """Says how long to wait so that a rate is kept, whichever thread moves the bytes. Bytes that moved are a debt.
 
     Args:
         rate: the rate now, in bytes per second; None = no limit.
@@ -79,16 +80,18 @@ class Bucket:
         self._clock = clock
         self._filled = clock()
         self._left = 0.0
+        self._lock = threading.Lock()
 
     def took(self, count: int) -> float:
         """Note bytes that moved; the seconds to wait before more may."""
-        now, rate = self._clock(), self.rate()
-        if rate is None:
-            self._filled, self._left = now, 0.0
-            return 0.0
-        self._left = min(self._left + (now - self._filled) * rate, rate * BURST_SECONDS) - count
-        self._filled = now
-        return max(0.0, -self._left / rate)
+        with self._lock:
+            now, rate = self._clock(), self.rate()
+            if rate is None:
+                self._filled, self._left = now, 0.0
+                return 0.0
+            self._left = min(self._left + (now - self._filled) * rate, rate * BURST_SECONDS) - count
+            self._filled = now
+            return max(0.0, -self._left / rate)
 
 
 def minute_of_week(now: datetime) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hypersdk.exports.context import ExportRooms
     from hypersdk.exports.options import ExportOptions
     from hypersdk.exports.plan import Surroundings
-    from hypersdk.fleet.sharing import Refusals
+    from hypersdk.fleet.sharing import Shared
     from hypersdk.model import Instance
     from hypersdk.providers.protocol import Provider
     from hypersdk.runs.store import RunStore
@@ -64,6 +64,7 @@ class Wiring:
         self._elsewhere: dict[str, Wiring] = {}
         self._home: Wiring | None = None
         self._twin: Wiring | None = None  # the same credentials and region, of another thread
+        self.shared: Shared | None = None
         self.command = "a program"
         self._cleanup = ExitStack()
 
@@ -159,23 +160,20 @@ class Wiring:
         """Moves every body."""
         from hypersdk.wire.loop import Wire
 
+        shared = self._home.shared if self._home is not None else None
         wire = Wire(
             self.config.oci.connection,
             connections=self.config.transfer.parallel,
             tick=self.waiter.tick,
-            bucket=self._bucket(),
+            bucket=shared.bucket if shared else self._bucket(),
             monitor=self.monitor,
         )
-        if self._home is not None and "refusals" in self._home.__dict__:
-            from hypersdk.fleet.sharing import HeedfulGovernors
-
-            wire.governor = HeedfulGovernors(self.config.transfer.parallel, self._home.refusals)
+        if shared is not None:
+            wire.governor = shared.governors(self.config.transfer.parallel)
         self._cleanup.callback(wire.close)
         return wire
 
-    def _bucket(self, kind: type[Bucket] = Bucket) -> Bucket | None:
-        if self._home is not None and "shared_bucket" in self._home.__dict__:
-            return self._home.shared_bucket
+    def _bucket(self) -> Bucket | None:
         timetable, waiter = self.config.transfer.bandwidth, self.waiter
         if timetable is None:
             return None
@@ -183,7 +181,7 @@ class Wiring:
         def rate() -> int | None:
             return timetable.at(minute_of_week(datetime.now().astimezone()))
 
-        return kind(rate, waiter.clock, waiter.stop.wait)
+        return Bucket(rate, waiter.clock, waiter.stop.wait)
 
     @cached_property
     def provider(self) -> Provider:
@@ -248,20 +246,12 @@ class Wiring:
         other._home, other._twin, other.command = self, home, self.command
         return other
 
-    @cached_property
-    def shared_bucket(self) -> Bucket | None:
-        """Keeps to one rate whatever moves in any thread; must be asked for before there are several."""
-        from hypersdk.fleet.sharing import SharedBucket
+    def share(self) -> None:
+        """Make what threads with rooms `apart` keep to together: one rate, one monitor, and who asked to slow down."""
+        from hypersdk.fleet.sharing import Shared
 
-        self.refusals  # noqa: B018 - made by the same thread
-        return self._bucket(SharedBucket)
-
-    @cached_property
-    def refusals(self) -> Refusals:
-        """What services refused in any thread."""
-        from hypersdk.fleet.sharing import Refusals
-
-        return Refusals()
+        self.monitor  # noqa: B018 - the property makes it
+        self.shared = self.shared or Shared(self._bucket())
 
     @cached_property
     def export_rooms(self) -> ExportRooms:

@@ -112,9 +112,7 @@ class _Opener:
     def __init__(self, context: CliContext) -> None:
         self._wiring = context.wiring
         self._lock = threading.Lock()
-        # Made by this thread: the others only read them.
-        self._wiring.shared_bucket  # noqa: B018 - the property makes it
-        self._wiring.monitor  # noqa: B018 - likewise
+        self._wiring.share()
 
     @contextmanager
     def open_rooms(self, turn: Turn, stop: StopFlag, report: events.Reporter) -> Iterator[ExportRooms]:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from hypersdk import errors, events
-from hypersdk.bandwidth import Bucket
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings
@@ -44,9 +43,8 @@ class Cloud(Protocol):
     def export_rooms(self) -> ExportRooms:
         """What an export needs."""
 
-    @property
-    def shared_bucket(self) -> Bucket | None:
-        """Keeps to one rate whatever moves in any thread."""
+    def share(self) -> None:
+        """Make what the rooms of all threads keep to together."""
 
     def surroundings(self, options: ExportOptions, /) -> Surroundings:
         """Where a plan is made, as configured."""
@@ -104,8 +102,7 @@ def go_on(
     Raises:
         ConfigError: the run store cannot be used any more.
     """
-    # Made by this thread: the threads of the crew only read it.
-    cloud.shared_bucket  # noqa: B018 - the property makes it
+    cloud.share()
     for region in _regions(cloud.runs, fleet.fleet_id):
         cloud.in_region(region)
     orders = Orders(

@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hypersdk.bandwidth import Bucket
 from hypersdk.governor import Governor, Governors
-
-
-class SharedBucket(Bucket):
-    """One rate for everything that a process moves, whichever thread moves it.
-
-    Args:
-        rate: the rate now, in bytes per second; None = no limit.
-        clock: monotonic seconds.
-        rest: waits up to so many seconds; for who keeps to the rate.
-    """
-
-    def __init__(
-        self,
-        rate: Callable[[], int | None],
-        clock: Callable[[], float],
-        rest: Callable[[float], object] = lambda _seconds: None,
-    ) -> None:
-        super().__init__(rate, clock, rest)
-        self._lock = threading.Lock()
-
-    def took(self, count: int) -> float:
-        """Note bytes that moved; the seconds to wait before more may."""
-        with self._lock:
-            return super().took(count)
 
 
 class Refusals:
@@ -51,6 +26,23 @@ class Refusals:
     def last(self, endpoint: str) -> tuple[int, float | None]:
         """Number of an endpoint's last refusal, 0 = none; and the seconds for which it wants to be left alone."""
         return self._last.get(endpoint, (0, None))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all threads of a process keep to together.
+
+    Args:
+        bucket: one rate for whatever moves; None = no limit.
+        refusals: who asked to slow down.
+    """
+
+    bucket: Bucket | None
+    refusals: Refusals = field(default_factory=Refusals)
+
+    def governors(self, most: int) -> HeedfulGovernors:
+        """The governors of one thread."""
+        return HeedfulGovernors(most, self.refusals)
 
 
 class HeedfulGovernors(Governors):
