@@ -250,7 +250,7 @@ def test_an_outage_is_waited_for_and_shown(desk: Desk) -> None:
     desk.cloud.fault("GetObject", "outage", seconds=1.5, bucketName=desk.bucket)
     ended = desk.hyper.run("cp", "-r", desk.url(), "out")
     assert ended.code == 0, ended.err
-    assert re.search(r"^waiting: network down since \d\d:\d\d$", ended.err, re.MULTILINE)
+    assert re.search(r"^waiting: network down since \d\d:\d\d \(http:.*: no connection\)$", ended.err, re.MULTILINE)
     assert desk.files("out") == {"a": b"1", "b": b"2"}
 
 

@@ -110,6 +110,7 @@ def test_a_closed_terminal_ends_it_like_a_signal(stage: Stage) -> None:
     line = ["export", victim.name, "-o", "./", "-bn", "exports", "--config-file", str(emulator.config_file)]
     command, ours = pty.fork()
     if command == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup
         os.chdir(victim.folder)
         line = [INSTALLED, *line, "--endpoint", emulator.endpoint]
         os.execve(INSTALLED, line, {**victim.hyper.environ, **PARTS, "TERM": "xterm"})
