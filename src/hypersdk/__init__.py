@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from hypersdk.config import Config, load_config
     from hypersdk.events import callback_reporter, null_reporter
     from hypersdk.exports.options import ExportOptions
-    from hypersdk.exports.percent import PercentReporter
     from hypersdk.exports.plan import ExportPlan
     from hypersdk.exports.result import ExportResult
+    from hypersdk.exports.telling.percent import PercentReporter
     from hypersdk.fleet.crew import Watch as FleetWatch
     from hypersdk.fleet.nouns import FleetPlan
     from hypersdk.fleet.nouns import Limits as FleetLimits
@@ -60,7 +60,7 @@ _HOME = {
     "ObjectRef": "hypersdk.model",
     "Ocid": "hypersdk.model",
     "Outcome": "hypersdk.transfer.copies.items",
-    "PercentReporter": "hypersdk.exports.percent",
+    "PercentReporter": "hypersdk.exports.telling.percent",
     "Proof": "hypersdk.model",
     "RetryPolicy": "hypersdk.retry",
     "Secret": "hypersdk.model",

@@ -57,10 +57,10 @@ def plan_fleet(
         UsageError: names, windows or options that make no sense.
         HypersdkError: something could not be read to its end, so that the plan would be short.
     """
-    from hypersdk.fleet import filters
-    from hypersdk.fleet.asked import Asked
-    from hypersdk.fleet.plan import Order
-    from hypersdk.fleet.preparing import EMPTY_FILE, Wish, load_file, prepare
+    from hypersdk.fleet.planning import filters
+    from hypersdk.fleet.planning.asked import Asked
+    from hypersdk.fleet.planning.plan import Order
+    from hypersdk.fleet.planning.preparing import EMPTY_FILE, Wish, load_file, prepare
     from hypersdk.vendors.oci.regions import expand
 
     named = EMPTY_FILE if file is None else load_file(file)

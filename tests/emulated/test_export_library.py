@@ -8,7 +8,7 @@ from emulator import Emulator
 
 import hypersdk
 from hypersdk import errors, events
-from hypersdk.exports.percent import PercentReporter
+from hypersdk.exports.telling.percent import PercentReporter
 
 
 @pytest.fixture

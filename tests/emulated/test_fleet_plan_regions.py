@@ -12,12 +12,12 @@ import pytest
 from emulator import Emulator, compartment_id, instance_id
 
 from hypersdk.config import load_config
-from hypersdk.fleet import files, filters
-from hypersdk.fleet.asked import Asked
-from hypersdk.fleet.looking import Account
 from hypersdk.fleet.nouns import FleetPlan
-from hypersdk.fleet.plan import Order
-from hypersdk.fleet.preparing import Wish, prepare
+from hypersdk.fleet.planning import files, filters
+from hypersdk.fleet.planning.asked import Asked
+from hypersdk.fleet.planning.looking import Account
+from hypersdk.fleet.planning.plan import Order
+from hypersdk.fleet.planning.preparing import Wish, prepare
 from hypersdk.waiting import StopFlag, Waiter
 from hypersdk.wiring import Wiring
 

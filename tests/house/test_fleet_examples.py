@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from hypersdk.fleet import asked, files, filters, windows
+from hypersdk.fleet import windows
+from hypersdk.fleet.planning import asked, files, filters
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk import events
-from hypersdk.exports.chronicle import GAP, LONGEST, MOST, SHORT, Chronicle, Lull
+from hypersdk.exports.telling.chronicle import GAP, LONGEST, MOST, SHORT, Chronicle, Lull
 from hypersdk.runs.records import Happening
 
 BEGAN = datetime(2026, 11, 25, 14, 2, tzinfo=UTC)

@@ -11,9 +11,9 @@ import pytest
 from hypersdk import errors
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings, make_plan, run_key
-from hypersdk.fleet import asked
-from hypersdk.fleet.asked import Asked
-from hypersdk.fleet.localzone import zone_of_machine
+from hypersdk.fleet.planning import asked
+from hypersdk.fleet.planning.asked import Asked
+from hypersdk.fleet.planning.localzone import zone_of_machine
 from hypersdk.model import Instance
 
 HERE = Surroundings("ocid1.tenancy.oc1..t", "us-ashburn-1", "ns", "bucket", "/data", date(2026, 1, 2), "host")

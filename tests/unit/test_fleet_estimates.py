@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk.exports.options import ExportOptions
-from hypersdk.fleet import estimates, windows
-from hypersdk.fleet.estimates import DEFAULTS, UNLEARNED
+from hypersdk.fleet import windows
 from hypersdk.fleet.nouns import Item, Limits
+from hypersdk.fleet.planning import estimates
+from hypersdk.fleet.planning.estimates import DEFAULTS, UNLEARNED
 from hypersdk.model import Instance
 
 GIB = 1024**3

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk import errors
-from hypersdk.fleet import files
-from hypersdk.fleet.asked import NOTHING, Asked
-from hypersdk.fleet.files import FleetFile, Wanted
+from hypersdk.fleet.planning import files
+from hypersdk.fleet.planning.asked import NOTHING, Asked
+from hypersdk.fleet.planning.files import FleetFile, Wanted
 
 WEB = "ocid1.instance.oc1.iad.web"
 

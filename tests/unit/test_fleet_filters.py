@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk import errors
-from hypersdk.fleet import filters
-from hypersdk.fleet.filters import Subject
+from hypersdk.fleet.planning import filters
+from hypersdk.fleet.planning.filters import Subject
 from hypersdk.model import Instance
 
 GIB = 1024**3

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from hypersdk import errors
-from hypersdk.fleet.files import Wanted
-from hypersdk.fleet.inventory import Found, Inventory, Places, Reader, match
-from hypersdk.fleet.lists import Cloud
+from hypersdk.fleet.planning.files import Wanted
+from hypersdk.fleet.planning.inventory import Found, Inventory, Places, Reader, match
+from hypersdk.fleet.planning.lists import Cloud
 from hypersdk.model import Instance, Volume
 from hypersdk.network import NetworkMonitor
 from hypersdk.providers.protocol import Attached, Compartment

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hypersdk import errors
-from hypersdk.fleet.lists import Job, read_all
+from hypersdk.fleet.planning.lists import Job, read_all
 from hypersdk.waiting import StopFlag
 
 opened: list[str] = []

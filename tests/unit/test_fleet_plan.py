@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypersdk import errors
 from hypersdk.exports.plan import Surroundings
 from hypersdk.exports.refusals import Refusal
-from hypersdk.fleet.asked import Asked
-from hypersdk.fleet.inventory import Found
 from hypersdk.fleet.nouns import FleetPlan, Limits
-from hypersdk.fleet.plan import Candidate, Draft, Facts, Order, Room, draft, may_collide, settle
+from hypersdk.fleet.planning.asked import Asked
+from hypersdk.fleet.planning.inventory import Found
+from hypersdk.fleet.planning.plan import Candidate, Draft, Facts, Order, Room, draft, may_collide, settle
 from hypersdk.model import Instance
 from hypersdk.storage.naming import EXACT, LOOSE, Folding
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypersdk.exports import leftovers as rules
-from hypersdk.exports.leftovers import Find, Owner, Wish
+from hypersdk.exports.gc import rules
+from hypersdk.exports.gc.rules import Find, Owner, Wish
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings, link_name, make_plan
 from hypersdk.model import Instance, ObjectRef

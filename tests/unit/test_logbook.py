@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from hypersdk import errors, events
-from hypersdk.exports.logbook import ADVANCED_EVERY, MOST_BYTES, Logbook, log_path, logs_of
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan
-from hypersdk.exports.position import Position
+from hypersdk.exports.telling.logbook import ADVANCED_EVERY, MOST_BYTES, Logbook, log_path, logs_of
+from hypersdk.exports.telling.position import Position
 from hypersdk.model import Instance
 
 WHEN = datetime(2026, 11, 25, 14, 2, tzinfo=UTC)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from hypersdk import events
 from hypersdk.exports.options import ExportOptions
-from hypersdk.exports.percent import PercentReporter
 from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan
+from hypersdk.exports.telling.percent import PercentReporter
 from hypersdk.model import Instance
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 from hypersdk import events
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings, make_plan
-from hypersdk.exports.position import Position
-from hypersdk.exports.retelling import retold
+from hypersdk.exports.telling.position import Position
+from hypersdk.exports.telling.retelling import retold
 from hypersdk.model import Instance
 
 HERE = Surroundings("ocid1.tenancy.oc1..t", "us-ashburn-1", "ns", "bucket", "/data", date(2026, 1, 2), "host")

@@ -17,7 +17,7 @@ from hypersdk.cli.jsonl import JsonLines, RunLines, ended_facts, last_line
 from hypersdk.cli.output import Output
 from hypersdk.cli.progress import Lines, progress
 from hypersdk.exports.plan import PLAN_VERSION, ExportPlan
-from hypersdk.exports.position import owner_words, told_by
+from hypersdk.exports.telling.position import owner_words, told_by
 from hypersdk.runs import history
 from hypersdk.runs.records import DONE, Happening, Usual
 from hypersdk.runs.store import RunStore

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypersdk import events
-from hypersdk.exports.stalls import FACTOR, SHORTEST, UNKNOWN, StallDetector, longest_idle
+from hypersdk.exports.telling.stalls import FACTOR, SHORTEST, UNKNOWN, StallDetector, longest_idle
 from hypersdk.runs.records import Usual
 
 USUAL = Usual(240.0, 540.0, 23)

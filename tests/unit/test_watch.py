@@ -17,7 +17,7 @@ from hypersdk import errors, events
 from hypersdk.exports.context import Context, ExportRooms
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings, make_plan
-from hypersdk.exports.watch import LATER, STOOD_STILL, Watch, ending
+from hypersdk.exports.telling.watch import LATER, STOOD_STILL, Watch, ending
 from hypersdk.model import Instance
 from hypersdk.runs import history
 from hypersdk.runs.records import Happening

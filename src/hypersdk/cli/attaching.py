@@ -16,7 +16,7 @@ from hypersdk.cli.progress import progress
 from hypersdk.exports import api
 from hypersdk.exports.cleanup import stays
 from hypersdk.exports.plan import ExportPlan
-from hypersdk.exports.position import owner_words, told_by
+from hypersdk.exports.telling.position import owner_words, told_by
 from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, QUEUED, REFUSED, Run
 
 EXIT_CODES = {

@@ -21,10 +21,10 @@ from hypersdk.cli.options import arguments_of, connection_arguments, flags_of
 from hypersdk.cli.output import Output
 from hypersdk.cli.pasting import DRIVE
 from hypersdk.exports import api
-from hypersdk.exports.logbook import log_path
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import Surroundings
 from hypersdk.exports.result import ExportResult
+from hypersdk.exports.telling.logbook import log_path
 from hypersdk.model import Instance
 from hypersdk.runs.records import DONE
 

@@ -32,7 +32,7 @@ from hypersdk.exports import api
 from hypersdk.exports.options import FORMATS, ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings
 from hypersdk.exports.result import ExportResult
-from hypersdk.fleet.asked import object_place, read_tags
+from hypersdk.fleet.planning.asked import object_place, read_tags
 from hypersdk.model import Instance
 from hypersdk.runs.census import census
 from hypersdk.storage import url

@@ -21,14 +21,14 @@ from hypersdk.cli.metrics import FleetCounts, metrics_option, serving
 from hypersdk.cli.options import connection_options, flags_of, output_options, setting_option
 from hypersdk.cli.outcomes import code_of
 from hypersdk.exports.options import FORMATS, ExportOptions
-from hypersdk.fleet import asked, files, filters
-from hypersdk.fleet.asked import Asked
-from hypersdk.fleet.files import FleetFile
-from hypersdk.fleet.inventory import Progress
 from hypersdk.fleet.local import retry_plan
 from hypersdk.fleet.nouns import FleetPlan, Limits
-from hypersdk.fleet.plan import Order
-from hypersdk.fleet.preparing import EMPTY_FILE, Wish, load_file, prepare, prepare_again
+from hypersdk.fleet.planning import asked, files, filters
+from hypersdk.fleet.planning.asked import Asked
+from hypersdk.fleet.planning.files import FleetFile
+from hypersdk.fleet.planning.inventory import Progress
+from hypersdk.fleet.planning.plan import Order
+from hypersdk.fleet.planning.preparing import EMPTY_FILE, Wish, load_file, prepare, prepare_again
 from hypersdk.model import Instance
 from hypersdk.runs import fleets
 from hypersdk.runs.census import census

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from hypersdk import events
 from hypersdk.cli.rate import Rate, format_left
 from hypersdk.exports.plan import ExportPlan
-from hypersdk.exports.position import Facts, Position
+from hypersdk.exports.telling.position import Facts, Position
 from hypersdk.fleet.nouns import OUTCOMES, Outcome
 from hypersdk.fleet.queue import Turn
 from hypersdk.model import format_size

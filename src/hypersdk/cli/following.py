@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hypersdk import events
-from hypersdk.exports.position import told_by
-from hypersdk.exports.retelling import retold
+from hypersdk.exports.telling.position import told_by
+from hypersdk.exports.telling.retelling import retold
 from hypersdk.runs.history import history
 from hypersdk.runs.records import ACTIVE, INTERRUPTED, UNFINISHED, Holder, Run
 from hypersdk.runs.store import RunStore

@@ -13,9 +13,10 @@ from hypersdk import errors
 from hypersdk.cli.context import CliContext, open_context
 from hypersdk.cli.options import connection_arguments, connection_options, flags_of, output_options
 from hypersdk.cli.output import moment, printable
-from hypersdk.exports import gc, leftovers
-from hypersdk.exports.gcremoval import Removal, remove
-from hypersdk.exports.leftovers import FOREIGN, Find, Wish
+from hypersdk.exports.gc import rules
+from hypersdk.exports.gc.removal import Removal, remove
+from hypersdk.exports.gc.rules import FOREIGN, Find, Wish
+from hypersdk.exports.gc.search import Places, Report, search
 from hypersdk.model import ObjectRef, format_size
 from hypersdk.readers.units import parse_duration
 from hypersdk.storage import url
@@ -67,9 +68,9 @@ def command(ctx: click.Context, /, yes: bool, dry_run: bool, buckets: tuple[str,
         def rooms_in(region: str) -> Any:
             return wiring.in_region(region).export_rooms
 
-        report = gc.search(rooms_in, home, places, context.config.uploads)
+        report = search(rooms_in, home, places, context.config.uploads)
         now = home.now()
-        going = leftovers.chosen(report.finds, wish, now)
+        going = rules.chosen(report.finds, wish, now)
         shown = _Shown(context, report, going, now, connection_arguments(flags_of(ctx)))
         shown.list()
         removals: list[Removal] = []
@@ -84,7 +85,7 @@ def command(ctx: click.Context, /, yes: bool, dry_run: bool, buckets: tuple[str,
     return exit_code(report, removals)
 
 
-def exit_code(report: gc.Report, removals: Sequence[Removal]) -> int:
+def exit_code(report: Report, removals: Sequence[Removal]) -> int:
     """What the shell is told: 0; 3 if something could not be read or deleted; its own code if nothing could."""
     bad = [one.error for one in removals if one.error] + [one.why for one in report.unread]
     if not bad:
@@ -102,7 +103,7 @@ def _wish(given: Mapping[str, Any]) -> Wish:
             older_than = timedelta(seconds=parse_duration(given["older_than"]))
         except ValueError as error:
             raise errors.UsageError(f"--older-than: {error}") from error
-    least = leftovers.LEAST_FOREIGN_AGE
+    least = rules.LEAST_FOREIGN_AGE
     if given["foreign"] and older_than is not None and older_than < least:
         raise errors.UsageError(
             f"--older-than {given['older_than']} with --foreign: at least {least.days}d",
@@ -111,11 +112,11 @@ def _wish(given: Mapping[str, Any]) -> Wish:
     return Wish(foreign=given["foreign"], uploads=given["uploads"], older_than=older_than)
 
 
-def _places(context: CliContext, buckets: Iterable[str], *, everywhere: bool) -> gc.Places:
+def _places(context: CliContext, buckets: Iterable[str], *, everywhere: bool) -> Places:
     oci = context.config.oci
     named = [_bucket(text, oci.namespace or "") for text in (*([oci.bucket] if oci.bucket else []), *buckets)]
     compartments = (oci.compartment_ocid,) if oci.compartment_ocid else ()
-    return gc.Places(compartments, tuple(named), everywhere)
+    return Places(compartments, tuple(named), everywhere)
 
 
 def _bucket(text: str, namespace: str) -> ObjectRef:
@@ -152,7 +153,7 @@ class _Shown:
     def __init__(
         self,
         context: CliContext,
-        report: gc.Report,
+        report: Report,
         going: Sequence[Find],
         now: datetime,
         connection: Sequence[str],

@@ -15,7 +15,7 @@ import click
 
 from hypersdk import errors, events
 from hypersdk.cli.output import JSON_VERSION
-from hypersdk.exports.chronicle import Lull
+from hypersdk.exports.telling.chronicle import Lull
 from hypersdk.waiting import StopFlag
 
 Emit = Callable[[str, Mapping[str, Any]], None]

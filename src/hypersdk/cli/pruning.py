@@ -9,7 +9,7 @@ from pathlib import Path
 from hypersdk import errors
 from hypersdk.cli.context import CliContext
 from hypersdk.cli.output import moment
-from hypersdk.exports.logbook import logs_of
+from hypersdk.exports.telling.logbook import logs_of
 from hypersdk.readers.units import parse_duration
 from hypersdk.runs.pruning import forget, prunable
 

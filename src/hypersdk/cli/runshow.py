@@ -7,7 +7,7 @@ from typing import Any
 from hypersdk.cli import story
 from hypersdk.cli.output import Output, moment, printable
 from hypersdk.exports.cleanup import leftovers
-from hypersdk.exports.position import told_by
+from hypersdk.exports.telling.position import told_by
 from hypersdk.runs.history import history
 from hypersdk.runs.records import Run
 from hypersdk.runs.store import RunStore

@@ -9,8 +9,8 @@ from typing import Any
 
 from hypersdk.cli.output import moment
 from hypersdk.exports import api
-from hypersdk.exports.chronicle import gist
-from hypersdk.exports.position import owner_words, told_by
+from hypersdk.exports.telling.chronicle import gist
+from hypersdk.exports.telling.position import owner_words, told_by
 from hypersdk.model import format_seconds
 from hypersdk.runs.records import ACTIVE, INTERRUPTED, Happening, Holder, Run
 

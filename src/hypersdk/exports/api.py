@@ -17,9 +17,9 @@ from hypersdk.exports.manifests import manifest_place, still_there
 from hypersdk.exports.moving import results_here
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import ExportPlan, Surroundings, make_plan, run_key
-from hypersdk.exports.position import owner_words, told_by
 from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
+from hypersdk.exports.telling.position import owner_words, told_by
 from hypersdk.model import Instance
 from hypersdk.runs.records import DONE, INTERRUPTED, REFUSED, Run
 from hypersdk.runs.slots import leave_all

@@ -16,7 +16,7 @@ from hypersdk.exports.cleanup import clean_up, leftovers, stays
 from hypersdk.exports.context import Context
 from hypersdk.exports.permissions import still_permitted
 from hypersdk.exports.plan import Step
-from hypersdk.exports.watch import STORE_FAILS, Watch
+from hypersdk.exports.telling.watch import STORE_FAILS, Watch
 from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, REFUSED, Run
 
 FAILED_FOR_GOOD = (errors.OperationFailed, errors.VerificationError, errors.RequestRefused)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hypersdk import errors, events
-from hypersdk.exports.retelling import retold
+from hypersdk.exports.telling.retelling import retold
 from hypersdk.fleet import windows
 from hypersdk.fleet.crew import LOOK_EVERY, Watch
 from hypersdk.fleet.engine import Job, JobQueue, part_of, prepare

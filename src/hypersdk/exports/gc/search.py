@@ -13,11 +13,11 @@ from datetime import datetime
 from functools import partial
 
 from hypersdk import errors
-from hypersdk.exports import leftovers as rules
 from hypersdk.exports.context import ExportRooms
-from hypersdk.exports.gcknown import Known
-from hypersdk.exports.gclocal import cloud_ref, local_finds, with_journals
-from hypersdk.exports.leftovers import Find
+from hypersdk.exports.gc import rules
+from hypersdk.exports.gc.known import Known
+from hypersdk.exports.gc.local import cloud_ref, local_finds, with_journals
+from hypersdk.exports.gc.rules import Find
 from hypersdk.exports.links import LINK_LIFE
 from hypersdk.exports.options import HOST_TAG, KEEP_TAG
 from hypersdk.model import Image, ObjectInfo, ObjectRef

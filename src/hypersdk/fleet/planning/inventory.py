@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from hypersdk import errors
-from hypersdk.fleet.files import Wanted, told_together
-from hypersdk.fleet.lists import Cloud, Connect, Denied, Job, read_all
+from hypersdk.fleet.planning.files import Wanted, told_together
+from hypersdk.fleet.planning.lists import Cloud, Connect, Denied, Job, read_all
 from hypersdk.model import Instance, Ocid, Volume
 from hypersdk.providers.lookup import DEAD_INSTANCE_STATES, Listing, Partial, Unread, refuse_partial
 from hypersdk.providers.lookup import compartments as listed_compartments

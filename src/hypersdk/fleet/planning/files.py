@@ -16,8 +16,9 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 from hypersdk import errors
-from hypersdk.fleet import filters, windows
-from hypersdk.fleet.asked import NOTHING, READERS, Asked
+from hypersdk.fleet import windows
+from hypersdk.fleet.planning import filters
+from hypersdk.fleet.planning.asked import NOTHING, READERS, Asked
 from hypersdk.model import Ocid
 from hypersdk.readers.text import decode
 from hypersdk.readers.yamltree import Node, read_yaml_tree

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hypersdk import errors, events
-from hypersdk.exports.chronicle import Lull
+from hypersdk.exports.telling.chronicle import Lull
 from hypersdk.model import format_size
 
 MOST_BYTES = 4 << 20

@@ -13,16 +13,16 @@ from pathlib import Path
 from hypersdk import errors
 from hypersdk.exports.plan import Surroundings
 from hypersdk.fleet import windows
-from hypersdk.fleet.asked import NOTHING, Asked
-from hypersdk.fleet.files import FleetFile, Wanted
-from hypersdk.fleet.files import read as read_file
-from hypersdk.fleet.filters import Filter, Subject
-from hypersdk.fleet.inventory import Found, Inventory, Places, Progress, Reader, match, unwatched
-from hypersdk.fleet.lists import Cloud, Denied
-from hypersdk.fleet.localzone import zone_of_machine
-from hypersdk.fleet.looking import Account, Connections, Looker
 from hypersdk.fleet.nouns import FleetPlan, Item
-from hypersdk.fleet.plan import Candidate, Order, draft, draft_again, settle
+from hypersdk.fleet.planning.asked import NOTHING, Asked
+from hypersdk.fleet.planning.files import FleetFile, Wanted
+from hypersdk.fleet.planning.files import read as read_file
+from hypersdk.fleet.planning.filters import Filter, Subject
+from hypersdk.fleet.planning.inventory import Found, Inventory, Places, Progress, Reader, match, unwatched
+from hypersdk.fleet.planning.lists import Cloud, Denied
+from hypersdk.fleet.planning.localzone import zone_of_machine
+from hypersdk.fleet.planning.looking import Account, Connections, Looker
+from hypersdk.fleet.planning.plan import Candidate, Order, draft, draft_again, settle
 from hypersdk.model import Ocid
 
 EMPTY_FILE = FleetFile()

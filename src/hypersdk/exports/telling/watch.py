@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from hypersdk import errors, events
-from hypersdk.exports.chronicle import Chronicle
 from hypersdk.exports.context import Context
-from hypersdk.exports.logbook import Logbook, log_path
-from hypersdk.exports.position import Position, owner_words
-from hypersdk.exports.stalls import StallDetector
+from hypersdk.exports.telling.chronicle import Chronicle
+from hypersdk.exports.telling.logbook import Logbook, log_path
+from hypersdk.exports.telling.position import Position, owner_words
+from hypersdk.exports.telling.stalls import StallDetector
 from hypersdk.model import format_seconds
 from hypersdk.runs import history
 from hypersdk.runs.records import ACTIVE, Run, Usual

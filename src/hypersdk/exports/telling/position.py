@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from hypersdk import events
-from hypersdk.exports.chronicle import iso
-from hypersdk.exports.percent import PercentReporter
 from hypersdk.exports.plan import ExportPlan
+from hypersdk.exports.telling.chronicle import iso
+from hypersdk.exports.telling.percent import PercentReporter
 from hypersdk.runs.records import Holder
 
 

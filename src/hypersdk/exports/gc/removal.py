@@ -13,11 +13,11 @@ from datetime import datetime
 from functools import partial
 
 from hypersdk import errors
-from hypersdk.exports import leftovers as rules
 from hypersdk.exports.context import ExportRooms
-from hypersdk.exports.gc import GONE, Report, RoomsIn, parts_of
-from hypersdk.exports.gcknown import LEDGER, Known
-from hypersdk.exports.leftovers import Find
+from hypersdk.exports.gc import rules
+from hypersdk.exports.gc.known import LEDGER, Known
+from hypersdk.exports.gc.rules import Find
+from hypersdk.exports.gc.search import GONE, Report, RoomsIn, parts_of
 from hypersdk.exports.options import KEEP_TAG
 from hypersdk.runs.records import Intent
 from hypersdk.runs.store import Drive, RunStore

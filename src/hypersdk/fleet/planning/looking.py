@@ -21,9 +21,9 @@ from hypersdk.exports import refusals
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.preflight import check_free_name, nearest_directory, why_not_made
 from hypersdk.exports.refusals import Refusal
-from hypersdk.fleet import estimates
-from hypersdk.fleet.lists import Cloud, Job, read_all
-from hypersdk.fleet.plan import Draft, Facts, Room, may_collide
+from hypersdk.fleet.planning import estimates
+from hypersdk.fleet.planning.lists import Cloud, Job, read_all
+from hypersdk.fleet.planning.plan import Draft, Facts, Room, may_collide
 from hypersdk.model import Image, ObjectRef
 from hypersdk.providers.lookup import DEAD_INSTANCE_STATES
 from hypersdk.providers.protocol import Provider

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypersdk import errors
-from hypersdk.exports import leftovers as rules
-from hypersdk.exports.leftovers import Owner, owned_by
+from hypersdk.exports.gc import rules
+from hypersdk.exports.gc.rules import Owner, owned_by
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.model import ObjectRef
 from hypersdk.runs.records import DONE, FAILED, Intent, Run

@@ -13,7 +13,7 @@ def retold(run_id: str, told: Mapping[str, Any], before: Mapping[str, Any]) -> I
 
     Args:
         run_id: the run.
-        told: what the newer one says (`exports/position.py`).
+        told: what the newer one says (`position.py`).
         before: what the older one said; empty = there was none.
     """
     step = told.get("step")

@@ -17,12 +17,13 @@ from hypersdk.exports import refusals
 from hypersdk.exports.options import ExportOptions
 from hypersdk.exports.plan import MANIFEST, ExportPlan, Surroundings, make_plan, manifest_ref
 from hypersdk.exports.refusals import Refusal
-from hypersdk.fleet import asked as asking
-from hypersdk.fleet import estimates, windows
-from hypersdk.fleet.asked import Asked
-from hypersdk.fleet.estimates import UNLEARNED, Speeds
-from hypersdk.fleet.inventory import Found
+from hypersdk.fleet import windows
 from hypersdk.fleet.nouns import FleetPlan, Item, Limits
+from hypersdk.fleet.planning import asked as asking
+from hypersdk.fleet.planning import estimates
+from hypersdk.fleet.planning.asked import Asked
+from hypersdk.fleet.planning.estimates import UNLEARNED, Speeds
+from hypersdk.fleet.planning.inventory import Found
 from hypersdk.model import ObjectInfo, ObjectRef, format_size
 from hypersdk.storage.naming import EXACT, LOOSE, Entry, Folding, name_targets
 from hypersdk.storage.url import MAX_FILE_NAME, MAX_OBJECT_NAME

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from hypersdk.exports import leftovers as rules
-from hypersdk.exports.gcknown import Known
-from hypersdk.exports.leftovers import Find
+from hypersdk.exports.gc import rules
+from hypersdk.exports.gc.known import Known
+from hypersdk.exports.gc.rules import Find
 from hypersdk.model import ObjectRef
 from hypersdk.transfer import partial as partials
 from hypersdk.transfer.uploads import uploadjournal

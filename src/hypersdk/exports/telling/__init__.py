@@ -1,0 +1,1 @@
+"""What a run tells: its story in the store, its log, how far it is, what has stalled."""

@@ -1,0 +1,1 @@
+"""From a file or a filter to the plan of a fleet."""
