@@ -2,7 +2,8 @@
 
 import threading
 
-from hypersdk.fleet.sharing import HeedfulGovernors, Refusals, SharedBucket
+from hypersdk.bandwidth import Bucket
+from hypersdk.fleet.sharing import HeedfulGovernors, Refusals
 
 HERE, THERE = "https://objectstorage.a.example", "https://objectstorage.b.example"
 
@@ -49,7 +50,7 @@ def test_refusals_of_the_past_are_past() -> None:
 def test_one_rate_for_all_threads() -> None:
     """Whatever the threads take, together they owe the time that the rate asks for."""
     now = 0.0
-    bucket = SharedBucket(lambda: 1000, lambda: now)
+    bucket = Bucket(lambda: 1000, lambda: now)
     owed: list[float] = []
 
     def take() -> None:
