@@ -17,7 +17,7 @@ check: setup
 
 test: setup
 	@[ "$$(id -u)" = 0 ] || sudo -v  # some tests mount file systems, by "sudo -n"
-	$(bin)/python -m pytest -q -n $${JOBS:-3} -m "not soak"
+	$(bin)/python -m pytest -q -n $${JOBS:-4} -m "not soak"
 
 clients: setup
 	$(bin)/python tools/judge.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hypersdk import errors
@@ -111,6 +111,8 @@ def test_a_plain_name_is_a_pattern_for_itself_only(name: str) -> None:
 
 
 @given(st.text("ab/*?[]{},!^-\\.|&~é", max_size=12), st.text("ab/.é[]-^\n", max_size=10))
+@example("[a--]", "a")
+@example("[!--]", "-")
 def test_any_pattern_is_read_or_refused(pattern: str, name: str) -> None:
     """No text makes the reader fail in another way, and a match always begins with the glob's prefix and root."""
     try:

@@ -178,7 +178,7 @@ class _Reader:
         if end < 0:
             raise self._unclosed("[", "]")
         self._at = end + 1
-        members = re.sub(r"([\\\]\[&~|^])", r"\\\1", self._pattern[start:end])
+        members = _members(self._pattern[start:end])
         expression = f"[^{members}]" if negated else f"[{members}]"
         try:
             re.compile(expression)
@@ -201,3 +201,13 @@ class _Reader:
 
     def _refused(self, why: str) -> errors.UsageError:
         return errors.UsageError(f"not a pattern: {self._pattern!r}: {why}", resource=self._pattern)
+
+
+def _members(text: str) -> str:
+    """What stands in a class, for a regular expression: `a-c` is a range, everything else is meant as it is."""
+    return re.sub(
+        r"(.)-(.)|(.)",
+        lambda match: re.escape(match[3]) if match[3] else f"{re.escape(match[1])}-{re.escape(match[2])}",
+        text,
+        flags=re.DOTALL,
+    )
