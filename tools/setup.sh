@@ -35,3 +35,5 @@ if [ "$(cat .venv/.stamp 2>/dev/null || true)" != "$stamp" ]; then
   .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
   echo "$stamp" > .venv/.stamp
 fi
+# Every command and emulator that a test starts would else compile the sources again, where the environment forbids Python to.
+.venv/bin/python -m compileall -q src
