@@ -330,11 +330,15 @@ def format_size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
+SECONDS_AS_SUCH = 120
+"""Below it a length is told in seconds: 95 s says more than 2 min."""
+
+
 def format_seconds(seconds: float) -> str:
     """A length of time for people: 0.4 -> "0.4 s", 725 -> "12 min", 8000 -> "2 h 13 min"."""
     if seconds < 10:  # noqa: PLR2004 - below it a decimal says something
         return f"{seconds:.1f} s"
-    if seconds < 120:  # noqa: PLR2004 - 95 s reads better than 2 min
+    if seconds < SECONDS_AS_SUCH:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     hours, minutes = divmod(minutes, 60)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hypersdk import errors
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import Intent
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 
 ACTORS = 3
 ACTOR = st.integers(0, ACTORS - 1)

@@ -14,8 +14,9 @@ from drivers import Child, hold, race
 
 from hypersdk import errors
 from hypersdk.runs import enrolment, fleets, history, pruning, schema, slots
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import ACTIVE, CANCELLED, DONE, FAILED, INTERRUPTED, QUEUED, FleetItem, Happening, Intent
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 
 SECONDS = 15.0
 RACERS = 4
@@ -32,12 +33,7 @@ def until(true: Callable[[], Any], otherwise: str) -> None:
 
 
 class RunsSuite:
-    """What every database must do."""
-
-    @pytest.fixture
-    def place(self) -> str:
-        """An empty database: a path or a URL."""
-        raise NotImplementedError
+    """What every database must do. Who binds it has a fixture `place`: an empty database, as a path or a URL."""
 
     @pytest.fixture
     def opened(self, place: str) -> Iterator[Callable[..., RunStore]]:

@@ -21,9 +21,10 @@ from hypersdk.exports.preflight import Findings, preflight
 from hypersdk.exports.result import ExportResult, disk_of
 from hypersdk.exports.telling.position import owner_words, told_by
 from hypersdk.model import Instance
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import DONE, INTERRUPTED, REFUSED, Run
 from hypersdk.runs.slots import leave_all
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 
 
 def surroundings(

@@ -16,8 +16,9 @@ from hypersdk.exports.states import PACE, Pace
 from hypersdk.exports.whereabouts import HOST_GRACE
 from hypersdk.providers.protocol import Provider
 from hypersdk.retry import Retrier
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import Intent
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 from hypersdk.storage.protocol import BucketStore
 from hypersdk.transfer.options import TransferOptions
 from hypersdk.waiting import Waiter

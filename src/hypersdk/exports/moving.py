@@ -16,8 +16,9 @@ from hypersdk import events
 from hypersdk.exports.context import ExportRooms
 from hypersdk.exports.plan import ExportPlan
 from hypersdk.exports.whereabouts import Course, Lying, course, lying, to_forget, until
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import Holder, Run
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 from hypersdk.transfer.partial import discard, partial_name
 
 

@@ -43,7 +43,7 @@ class KernelEvents:
 
     def __init__(self) -> None:
         if sys.platform != "linux":
-            raise NotImplementedError("netlink is Linux's")
+            raise OSError("netlink is Linux's")
         # Loaded only here: a tenth of a second, and only once an operation lasts.
         from pyroute2 import IPRoute
         from pyroute2.netlink import rtnl

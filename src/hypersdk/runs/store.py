@@ -21,7 +21,7 @@ from hypersdk import errors
 from hypersdk.runs import schema
 from hypersdk.runs.backend import Lease
 from hypersdk.runs.database import Database
-from hypersdk.runs.drive import Drive as Drive  # noqa: PLC0414 - a name of this module, too
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import INTERRUPTED, QUEUED, Holder, Intent, Run, StepRecord
 
 _RUN_ID_LENGTH = 12

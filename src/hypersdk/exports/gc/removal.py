@@ -19,8 +19,9 @@ from hypersdk.exports.gc.known import LEDGER, Known
 from hypersdk.exports.gc.rules import Find
 from hypersdk.exports.gc.search import GONE, Report, RoomsIn, parts_of
 from hypersdk.exports.options import KEEP_TAG
+from hypersdk.runs.drive import Drive
 from hypersdk.runs.records import Intent
-from hypersdk.runs.store import Drive, RunStore
+from hypersdk.runs.store import RunStore
 from hypersdk.storage.protocol import Upload
 from hypersdk.transfer import partial as partials
 from hypersdk.transfer.uploads import uploadjournal
